@@ -1,0 +1,42 @@
+# `make detect` and `make test` work where nothing is installed: they make the environment first.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+OUT ?= out
+PHOTO ?= examples/photos/kitchen_table.jpg
+
+.PHONY: detect test test-all check fix install clean
+
+detect: $(VENV)/.installed
+	@mkdir -p $(OUT)
+	$(BIN)/fo1 detect $(PHOTO) -q "cup; spoon; saucer; dog" --save $(OUT)/detect.png
+	@echo "picture: $(OUT)/detect.png"
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n 2
+
+test-all: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n 2 -m ""
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+fix: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) $(OUT) build dist
