@@ -1,0 +1,25 @@
+"""Models and processor; importing this registers them with the Auto classes of transformers."""
+
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+
+from fo1.models.configuration import (
+    FO1Config,
+    LightEncoderConfig,
+    RegionEncoderConfig,
+    ScoreHeadConfig,
+)
+from fo1.models.modeling import FO1ForConditionalGeneration
+from fo1.models.processing import FO1Processor
+
+AutoConfig.register(FO1Config.model_type, FO1Config)
+AutoModelForImageTextToText.register(FO1Config, FO1ForConditionalGeneration)
+AutoProcessor.register(FO1Config, FO1Processor)
+
+__all__ = [
+    "FO1Config",
+    "FO1ForConditionalGeneration",
+    "FO1Processor",
+    "LightEncoderConfig",
+    "RegionEncoderConfig",
+    "ScoreHeadConfig",
+]

@@ -1,0 +1,18 @@
+"""Registry of host families; adding one is one file and one line here."""
+
+from fo1.errors import CheckpointError
+from fo1.models.families.base import HostFeatures, VLMFamily
+from fo1.models.families.qwen2_5_vl import Qwen2_5_VL
+
+FAMILIES: dict[str, VLMFamily] = {family.model_type: family for family in (Qwen2_5_VL(),)}
+
+__all__ = ["FAMILIES", "HostFeatures", "VLMFamily", "get_family"]
+
+
+def get_family(model_type: str) -> VLMFamily:
+    """Return the adapter for a host's `config.model_type`."""
+    if model_type not in FAMILIES:
+        raise CheckpointError(
+            f"no adapter for host family {model_type!r}; known families: {', '.join(sorted(FAMILIES))}"
+        )
+    return FAMILIES[model_type]

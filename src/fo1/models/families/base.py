@@ -1,0 +1,95 @@
+"""What the model needs to know about a kind of host VLM."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.utils import ModelOutput
+
+from fo1.models.region_encoder import HostMaps
+
+
+@dataclass(frozen=True, slots=True)
+class HostFeatures:
+    """One pass of the host's vision encoder over all pictures of a batch.
+
+    Attributes:
+        outputs: what the host's `get_image_features` returned, without recorded layers.
+        tokens: per picture (T_i, D), what the language model reads in place of the image.
+        maps: per picture the maps for the region encoder.
+    """
+
+    outputs: ModelOutput
+    tokens: tuple[Tensor, ...]
+    maps: tuple[HostMaps, ...]
+
+    def for_host(self) -> ModelOutput:
+        """Return a fresh `mm_encoder_outputs` entry; the host may change what it is given."""
+        outputs = copy.copy(self.outputs)
+        outputs.pooler_output = self.tokens
+        return outputs
+
+    @classmethod
+    def join(cls, parts: Sequence["HostFeatures"]) -> "HostFeatures":
+        """Return the features of several passes as if one pass had seen all their pictures."""
+        if len(parts) == 1:
+            return parts[0]
+        outputs = copy.copy(parts[0].outputs)
+        for name in set(outputs) - {"pooler_output"}:  # `for_host` takes that from the tokens
+            outputs[name] = _join([part.outputs[name] for part in parts])
+        return cls(
+            outputs=outputs,
+            tokens=tuple(tokens for part in parts for tokens in part.tokens),
+            maps=tuple(maps for part in parts for maps in part.maps),
+        )
+
+
+class VLMFamily(Protocol):
+    """One kind of host, keyed on `config.model_type`."""
+
+    model_type: str
+    image_inputs: tuple[str, ...]
+    """Names of the picture inputs that the family's processor makes and `encode_images` reads."""
+    image_markup: str
+    """Text around one picture in a prompt; `<image>` stands for its tokens."""
+
+    def map_width(self, config: PreTrainedConfig) -> int:
+        """Return the channels of one feature map."""
+        ...
+
+    def map_stride(self, config: PreTrainedConfig) -> int:
+        """Return the pixels per cell of the feature maps."""
+        ...
+
+    def region_layers(self, config: PreTrainedConfig) -> tuple[int, ...]:
+        """Return the vision blocks whose outputs serve as feature maps, first block is 0."""
+        ...
+
+    def image_token_id(self, config: PreTrainedConfig) -> int:
+        """Return the id that marks the positions of image tokens."""
+        ...
+
+    def encode_images(self, vlm: PreTrainedModel, inputs: Mapping[str, Any]) -> HostFeatures:
+        """Return tokens and maps from one run of the host's own vision encoder."""
+        ...
+
+    def position_ids(
+        self,
+        vlm: PreTrainedModel,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        inputs: Mapping[str, Any],
+    ) -> Tensor:
+        """Return the positions of a prompt, shape (..., B, T); never read from state kept on the host."""
+        ...
+
+
+def _join(values: Sequence[Any]) -> Any:
+    """Return flattened tensors end to end; lists of tensors, one per layer, item by item."""
+    if isinstance(values[0], Tensor):
+        return torch.cat(list(values))
+    return type(values[0])(_join(items) for items in zip(*values, strict=True))

@@ -1,0 +1,92 @@
+"""Qwen2.5-VL as a host: window order undone, positions in three dimensions."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+from transformers.vision_utils import get_vision_window_index
+
+from fo1.models.families.base import HostFeatures
+from fo1.models.region_encoder import HostMaps
+
+
+class Qwen2_5_VL:
+    """Adapter for `Qwen2_5_VLForConditionalGeneration`."""
+
+    model_type = "qwen2_5_vl"
+    image_inputs = ("pixel_values", "image_grid_thw")
+    image_markup = "<|vision_start|><image><|vision_end|>"
+
+    def map_width(self, config: Qwen2_5_VLConfig) -> int:
+        """Return the channels of one feature map."""
+        return config.vision_config.hidden_size
+
+    def map_stride(self, config: Qwen2_5_VLConfig) -> int:
+        """Return the pixels per cell of the feature maps."""
+        return config.vision_config.patch_size
+
+    def region_layers(self, config: Qwen2_5_VLConfig) -> tuple[int, ...]:
+        """Return the full-attention blocks."""
+        return tuple(config.vision_config.fullatt_block_indexes)
+
+    def image_token_id(self, config: Qwen2_5_VLConfig) -> int:
+        """Return the id of the image pad token."""
+        return config.image_token_id
+
+    def encode_images(
+        self, vlm: Qwen2_5_VLForConditionalGeneration, inputs: Mapping[str, Any]
+    ) -> HostFeatures:
+        """Return tokens and maps; reads `pixel_values` (patches, 1176) and `image_grid_thw` (B, 3)."""
+        config, grids = vlm.config.vision_config, inputs["image_grid_thw"]
+        outputs = vlm.get_image_features(
+            inputs["pixel_values"], grids, output_hidden_states=True, return_dict=True
+        )
+        window_index, _ = get_vision_window_index(
+            grids, config.spatial_merge_size, config.window_size, config.patch_size
+        )
+        order = torch.argsort(window_index).to(outputs.last_hidden_state.device)
+        unit = config.spatial_merge_size**2
+        sizes = grids.prod(-1).tolist()
+        layers = []  # per layer, per picture (C, H, W)
+        for index in self.region_layers(vlm.config):
+            state = outputs.hidden_states[index + 1]  # entry 0 is the embedding
+            merged = state.reshape(-1, unit, state.shape[-1])[order].flatten(0, 1)
+            layers.append(
+                [
+                    _to_map(patches, grid, config.spatial_merge_size)
+                    for patches, grid in zip(merged.split(sizes), grids.tolist(), strict=True)
+                ]
+            )
+        patch = config.patch_size
+        maps = tuple(
+            HostMaps(maps=tuple(maps), frame=(grid[2] * patch, grid[1] * patch))
+            for maps, grid in zip(zip(*layers, strict=True), grids.tolist(), strict=True)
+        )
+        # Setting the field to None would leave the recorded layers in the output's own dictionary.
+        outputs = type(outputs)(**{k: v for k, v in outputs.items() if k != "hidden_states"})
+        return HostFeatures(outputs=outputs, tokens=tuple(outputs.pooler_output), maps=maps)
+
+    def position_ids(
+        self,
+        vlm: Qwen2_5_VLForConditionalGeneration,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        inputs: Mapping[str, Any],
+    ) -> Tensor:
+        """Return (3, B, T) positions: time, row, column; region placeholders count as text."""
+        positions, _ = vlm.model.get_rope_index(
+            input_ids,
+            mm_token_type_ids=(input_ids == vlm.config.image_token_id).int(),
+            image_grid_thw=inputs.get("image_grid_thw"),
+            attention_mask=attention_mask,
+        )
+        return positions
+
+
+def _to_map(patches: Tensor, grid: list[int], merge: int) -> Tensor:
+    """Return (C, H, W) from (H W, C) patches in merge-block order."""
+    _, height, width = grid
+    blocks = patches.reshape(height // merge, width // merge, merge, merge, -1)
+    return blocks.permute(4, 0, 2, 1, 3).reshape(-1, height, width)

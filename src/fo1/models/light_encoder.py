@@ -1,0 +1,142 @@
+"""Light auxiliary encoder: an ImageNet classifier and a COCO detector, both convolutional and frozen.
+
+The classifier sees the picture at several sizes, and each box is pooled from the size on which it is about as large as
+the objects that the classifier was trained on. The classifier's last linear layer acts on pooled features just as it
+does on globally pooled ones, so a region's class probabilities come out of the same pooling; so do the detector's,
+from its dense class maps over the middle of the box. Both stand at the end of the pooled vector as evidence.
+
+Legend: N regions, C channels, H W map size, F classifier features, E evidence classes.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fo1.models.configuration import LightEncoderConfig
+from fo1.models.efficientnet import PIXEL_MEAN, PIXEL_SCALE, EfficientNetLite, cell_offset
+from fo1.models.nanodet import FRAME, NanoDet
+from fo1.models.nanodet import PIXEL_MEAN as DETECTOR_MEAN
+from fo1.models.nanodet import PIXEL_STD as DETECTOR_STD
+from fo1.models.nanodet import STRIDES as DETECTOR_STRIDES
+from fo1.models.pooling import pool_regions, pool_upsampled
+
+LEAST = 1e-4  # a probability p is kept as 1 + log10(p + LEAST) / 4, which lies in [0, 1]
+CELL = 32  # cell offsets are exact where sides are multiples of the coarsest stride
+MIDDLE = 0.5  # share of a box's sides over which the detector's class maps are averaged
+
+
+class LightEncoder(nn.Module):
+    """Frozen features and class evidence for the regions of one picture."""
+
+    def __init__(self, config: LightEncoderConfig):
+        super().__init__()
+        self.config = config
+        self.classifier = EfficientNetLite()
+        self.detector = NanoDet(config.coco_classes) if config.coco_classes else None
+        levels = self.classifier.config.levels
+        self.strides = tuple(stride for stride, _ in levels)
+        self.feature_width = sum(channels for _, channels in levels)
+        self.head_width = levels[-1][1]
+        self.evidence_widths = tuple(n for n in (config.imagenet_classes, config.coco_classes) if n)
+        self.width = self.feature_width + sum(self.evidence_widths)
+        self.register_buffer("feature_mean", torch.zeros(self.feature_width))
+        self.register_buffer("feature_std", torch.ones(self.feature_width))
+
+    def forward(self, pixel_values: Tensor) -> tuple[Tensor, ...]:
+        """Return the classifier's four maps per size, the detector's three class maps, and (width, height).
+
+        Args:
+            pixel_values: (1, 3, H, W), RGB, (x - 127) / 128.
+        """
+        height, width = pixel_values.shape[-2:]
+        dtype = next(self.classifier.parameters()).dtype
+        maps: list[Tensor] = []
+        for side in self.config.sides:
+            maps += self.classifier(_resize(pixel_values, side).to(dtype))
+        if self.detector is not None:
+            pixels = _resize(pixel_values, FRAME) * PIXEL_SCALE + PIXEL_MEAN
+            mean, std = (pixels.new_tensor(v)[:, None, None] for v in (DETECTOR_MEAN, DETECTOR_STD))
+            maps += self.detector(((pixels - mean) / std).to(dtype)).probabilities
+        return (*maps, pixel_values.new_tensor([width, height]))
+
+    def pool(self, maps: tuple[Tensor, ...], boxes: Tensor, output_size: int) -> Tensor:
+        """Return (N, width) float32; boxes (N, 4) xyxy in pixels of the encoder's input."""
+        return self.finish(self.pool_raw(maps, boxes, output_size))
+
+    def pool_raw(self, maps: tuple[Tensor, ...], boxes: Tensor, output_size: int) -> Tensor:
+        """Return (N, F + detector classes) float32: pooled features and class probabilities, worth caching."""
+        *maps, size = maps
+        boxes = boxes.to(maps[0].device).float()
+        count = len(self.strides)
+        features = boxes.new_zeros(len(boxes), self.feature_width)
+        choice = self.choose_side(boxes, size)
+        for index, side in enumerate(self.config.sides):
+            chosen = choice == index
+            if chosen.any():
+                frame = _resized(size, side)
+                level = [m[0] for m in maps[index * count : (index + 1) * count]]
+                features[chosen] = self._pool_classifier(
+                    level, boxes[chosen] * (frame / size).repeat(2), output_size
+                )
+        if self.detector is None:
+            return features
+        frame = _resized(size, FRAME)
+        middle = shrink_boxes(boxes * (frame / size).repeat(2), MIDDLE)
+        classes = [
+            pool_regions(m[0], middle, stride, output_size)
+            for m, stride in zip(maps[-len(DETECTOR_STRIDES) :], DETECTOR_STRIDES, strict=True)
+        ]
+        return torch.cat([features, torch.stack(classes).amax(0)], dim=-1)
+
+    def finish(self, raw: Tensor) -> Tensor:
+        """Return (N, width) from `pool_raw`: standardised features, then the class evidence."""
+        features, detected = raw[:, : self.feature_width], raw[:, self.feature_width :]
+        head = features[:, -self.head_width :]
+        logits = self.classifier.classifier(head.to(self.classifier.classifier.weight.dtype))
+        evidence = torch.cat([logits.float().softmax(-1), detected], dim=-1)
+        return torch.cat(
+            [(features - self.feature_mean) / self.feature_std, 1 + (evidence + LEAST).log10() / 4],
+            dim=-1,
+        )
+
+    def evidence(self, pooled: Tensor) -> tuple[Tensor, ...]:
+        """Return per source the (N, E_s) class probabilities that a pooled (N, width) vector holds."""
+        chance = 10 ** ((pooled[:, self.feature_width :] - 1) * 4) - LEAST
+        return chance.clamp(0, 1).split(self.evidence_widths, dim=-1)
+
+    def choose_side(self, boxes: Tensor, size: Tensor) -> Tensor:
+        """Return (N,) the index of the picture size on which each box is nearest to the target side."""
+        sides = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1).prod(-1).sqrt()
+        sizes = boxes.new_tensor(self.config.sides)
+        seen = sides[:, None] * sizes / size.max()
+        return (seen / self.config.target_side).log().abs().argmin(-1)
+
+    def _pool_classifier(self, maps: list[Tensor], boxes: Tensor, output_size: int) -> Tensor:
+        # With "same" padding a cell's centre depends on the stride alone; RoIAlign here means cell i at i * stride.
+        pooled = [
+            pool_upsampled([m], boxes - cell_offset(stride), stride, output_size)
+            for m, stride in zip(maps, self.strides, strict=True)
+        ]
+        return torch.cat(pooled, dim=-1)
+
+
+def shrink_boxes(boxes: Tensor, share: float) -> Tensor:
+    """Return (N, 4) boxes with the same centres and `share` of the sides."""
+    centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) * (share / 2)
+    return torch.cat([centre - half, centre + half], dim=-1)
+
+
+def _resized(size: Tensor, side: int) -> Tensor:
+    """Return (width, height) of a picture brought to a long side, in whole cells of the coarsest map."""
+    return ((size * (side / size.max()) / CELL).round() * CELL).clamp(min=CELL)
+
+
+def _resize(pixels: Tensor, side: int) -> Tensor:
+    height, width = pixels.shape[-2:]
+    target = _resized(torch.tensor([width, height], dtype=torch.float32), side)
+    shape = (int(target[1]), int(target[0]))
+    if shape == (height, width):
+        return pixels
+    return F.interpolate(
+        pixels.float(), size=shape, mode="bilinear", antialias=True, align_corners=False
+    )

@@ -1,0 +1,396 @@
+"""FO1: a host VLM, never edited, that reads region tokens and answers by naming them.
+
+    encode_images -> PictureEncoding -> encode_regions -> RegionEmbeddings -> fuse -> host.forward / host.generate
+
+Legend: B sequences, T tokens, I pictures, N regions of all pictures, C region features, D language width.
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForImageTextToText, GenerationMixin, PreTrainedModel
+from transformers.utils import ModelOutput
+
+from fo1.models.configuration import FO1Config
+from fo1.models.conversion import (
+    check_complete,
+    is_published,
+    published_config,
+    published_generation_config,
+    published_weights,
+)
+from fo1.models.families import HostFeatures, get_family
+from fo1.models.region_encoder import RegionEncoder, make_projector
+from fo1.models.scoring import (
+    Branches,
+    ScoreHead,
+    branch_mask,
+    branch_positions,
+    match_evidence,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PictureEncoding:
+    """Everything that depends on the pictures alone; computed once, asked often.
+
+    Attributes:
+        host: the host's vision features, image projector applied.
+        levels: per picture the host maps (C, H_l, W_l) that boxes are pooled from.
+        auxiliary: per picture the auxiliary encoder's maps.
+    """
+
+    host: HostFeatures
+    levels: tuple[tuple[Tensor, ...], ...]
+    auxiliary: tuple[tuple[Tensor, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RegionEmbeddings:
+    """Regions of all pictures, in order.
+
+    Attributes:
+        features: (N, C) float32 before the projector.
+        embeddings: (N, D) after it.
+        evidence: per source (N, E_s) class probabilities, empty where the auxiliary encoder reads out none.
+    """
+
+    features: Tensor
+    embeddings: Tensor
+    evidence: tuple[Tensor, ...]
+
+
+class FO1ForConditionalGeneration(PreTrainedModel, GenerationMixin):
+    """Owns a host VLM, a region encoder and, in models trained here, a score head."""
+
+    config_class = FO1Config
+    base_model_prefix = "vlm"
+    input_modalities = ("image", "text")
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+
+    def __init__(self, config: FO1Config):
+        super().__init__(config)
+        self.family = get_family(config.vlm_config.model_type)
+        self.vlm = AutoModelForImageTextToText.from_config(config.vlm_config)
+        width = config.get_text_config().hidden_size
+        self.image_projector = make_projector(config.image_projector, width, width)
+        self.region_encoder = RegionEncoder(config.region_config)
+        self.score_head = ScoreHead(config.score_config, width) if config.score_config else None
+        self.post_init()
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return a model from a folder or hub id, in our layout or in the published one; weights are read once."""
+        name = pretrained_model_name_or_path
+        folder = Path(name) if isinstance(name, str | Path) else None
+        if folder is None or not (folder / "config.json").is_file() or not is_published(folder):
+            return super().from_pretrained(name, *args, **kwargs)
+        kwargs.setdefault("config", published_config(folder))
+        with_info = kwargs.pop("output_loading_info", False)
+        kwargs |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
+        model, info = super().from_pretrained(
+            None, *args, state_dict=published_weights(folder), **kwargs
+        )
+        check_complete(info, folder)
+        model.generation_config = published_generation_config(folder)
+        return (model, info) if with_info else model
+
+    def get_input_embeddings(self) -> torch.nn.Module:
+        """Return the host's token embeddings."""
+        return self.vlm.get_input_embeddings()
+
+    def set_input_embeddings(self, value: torch.nn.Module) -> None:
+        """Replace the host's token embeddings."""
+        self.vlm.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> torch.nn.Module:
+        """Return the host's vocabulary head."""
+        return self.vlm.get_output_embeddings()
+
+    def encode_images(self, inputs: Mapping[str, Any]) -> PictureEncoding:
+        """Return the encoding of all pictures of a batch; both vision encoders run exactly once.
+
+        Args:
+            inputs: what the processor made: the host's pixels under the family's own names and
+                `auxiliary_pixel_values`, a list of (3, H_i, W_i); without them the auxiliary encoder does not run
+                and regions need features that were pooled before.
+        """
+        host = self.family.encode_images(self.vlm, inputs)
+        if len(self.image_projector):
+            host = HostFeatures(
+                outputs=host.outputs,
+                tokens=tuple(self.image_projector(tokens) for tokens in host.tokens),
+                maps=host.maps,
+            )
+        auxiliary = inputs.get("auxiliary_pixel_values")
+        if auxiliary is not None and len(auxiliary) != len(host.maps):
+            raise ValueError(
+                f"got {len(host.maps)} pictures for the host but {len(auxiliary)} for the auxiliary encoder; "
+                "make both with FO1Processor"
+            )
+        return PictureEncoding(
+            host=host,
+            levels=tuple(self.region_encoder.host_levels(maps) for maps in host.maps),
+            auxiliary=tuple(
+                self.region_encoder.auxiliary(pixels[None].to(self.device))
+                for pixels in auxiliary or ()
+            ),
+        )
+
+    def encode_regions(
+        self,
+        encoding: PictureEncoding,
+        auxiliary_boxes: Sequence[Tensor] | None,
+        host_boxes: Sequence[Tensor],
+        auxiliary_features: Sequence[Tensor] | None = None,
+    ) -> RegionEmbeddings:
+        """Return one embedding per box.
+
+        Args:
+            encoding: the pictures.
+            auxiliary_boxes: per picture (N_i, 4), pixels of the auxiliary encoder's input; None with features.
+            host_boxes: per picture (N_i, 4), pixels of the host's frame.
+            auxiliary_features: per picture (N_i, Ca) already pooled, in place of pooling (training from a cache).
+        """
+        if len(host_boxes) != len(encoding.levels):
+            raise ValueError(
+                f"got boxes for {len(host_boxes)} pictures, but {len(encoding.levels)} pictures"
+            )
+        encoder = self.region_encoder
+        if auxiliary_features is None:
+            if auxiliary_boxes is None:
+                raise ValueError(
+                    "got neither boxes nor features for the auxiliary encoder; pass one of them"
+                )
+            auxiliary_features = [
+                encoder.pool_auxiliary(maps, boxes)
+                for maps, boxes in zip(encoding.auxiliary, auxiliary_boxes, strict=True)
+            ]
+        features = torch.cat(
+            [
+                encoder.fuse(pooled, encoder.pool_host(levels, boxes), boxes, maps.frame)
+                for pooled, levels, boxes, maps in zip(
+                    auxiliary_features, encoding.levels, host_boxes, encoding.host.maps, strict=True
+                )
+            ]
+        )
+        read_out = getattr(encoder.auxiliary, "evidence", None)
+        evidence = (
+            read_out(torch.cat(list(auxiliary_features))) if read_out and self.score_head else ()
+        )
+        return RegionEmbeddings(features, encoder.project(features), evidence)
+
+    def fuse(
+        self,
+        input_ids: Tensor,
+        regions: RegionEmbeddings | None,
+        region_index: Tensor | None = None,
+    ) -> Tensor:
+        """Return (B, T, D) input embeddings with region embeddings at the placeholders.
+
+        Args:
+            input_ids: (B, T).
+            regions: the regions of all pictures; None for text without regions.
+            region_index: (M,) row of `regions` for each of the M placeholders, in order; None when every region is
+                mentioned exactly once.
+        """
+        embeddings = self.get_input_embeddings()(input_ids)
+        mask = input_ids == self.config.region_placeholder_id
+        rows = embeddings.new_zeros(0, embeddings.shape[-1])
+        if regions is not None:
+            rows = regions.embeddings if region_index is None else regions.embeddings[region_index]
+        count = int(mask.sum())
+        if count != len(rows):
+            raise ValueError(
+                f"got {len(rows)} regions but {count} region placeholders; pass boxes through FO1Processor"
+            )
+        return embeddings.masked_scatter(
+            mask[..., None].expand_as(embeddings), rows.to(embeddings.dtype)
+        )
+
+    def _host_inputs(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None,
+        position_ids: Tensor | None,
+        encoding: PictureEncoding | None,
+        regions: RegionEmbeddings | None,
+        region_index: Tensor | None,
+        inputs: dict[str, Any],
+    ) -> dict[str, Any]:
+        """Return what the host's forward takes; names of picture inputs are removed from `inputs`."""
+        pictures = {
+            name: inputs.pop(name)
+            for name in (
+                *self.family.image_inputs,
+                "auxiliary_pixel_values",
+                "auxiliary_boxes",
+                "host_boxes",
+            )
+            if name in inputs
+        }
+        if encoding is None and pictures.get("auxiliary_pixel_values") is not None:
+            encoding = self.encode_images(pictures)
+        if regions is None and encoding is not None and pictures.get("auxiliary_boxes") is not None:
+            regions = self.encode_regions(
+                encoding, pictures["auxiliary_boxes"], pictures["host_boxes"]
+            )
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        if position_ids is None:
+            # Explicit positions: the host would otherwise read them from state left by an earlier call.
+            position_ids = self.family.position_ids(self.vlm, input_ids, attention_mask, pictures)
+        host: dict[str, Any] = {
+            "inputs_embeds": self.fuse(input_ids, regions, region_index),
+            "attention_mask": attention_mask,
+            "position_ids": position_ids,
+        }
+        if encoding is not None:
+            host["mm_encoder_outputs"] = {"image": encoding.host.for_host()}
+        return host
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+        encoding: PictureEncoding | None = None,
+        regions: RegionEmbeddings | None = None,
+        region_index: Tensor | None = None,
+        **inputs: Any,
+    ) -> ModelOutput:
+        """Return the host's own output (loss, logits, cache).
+
+        Args:
+            input_ids: (B, T), made by FO1Processor.
+            attention_mask: (B, T), or (B, 1, T, T) together with `position_ids`.
+            position_ids: positions of the family's own shape; computed when left out.
+            labels: (B, T), -100 where no loss is taken.
+            encoding: pictures already encoded, in place of pixels.
+            regions: regions already encoded, in place of boxes.
+            region_index: (M,) region of each placeholder; None when each is mentioned once.
+            inputs: pixels and boxes as made by FO1Processor; anything else goes to the host.
+
+        Raises:
+            ValueError: a cache is continued without `position_ids`, or two streams do not match.
+        """
+        cache = inputs.get("past_key_values")
+        if position_ids is None and cache is not None and cache.get_seq_length():
+            raise ValueError(
+                f"{input_ids.shape[1]} tokens continue {cache.get_seq_length()} cached ones without "
+                "positions; pass position_ids, the host's own may stem from another scene"
+            )
+        host = self._host_inputs(
+            input_ids, attention_mask, position_ids, encoding, regions, region_index, inputs
+        )
+        return self.vlm(**host, labels=labels, **inputs)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        encoding: PictureEncoding | None = None,
+        regions: RegionEmbeddings | None = None,
+        region_index: Tensor | None = None,
+        **inputs: Any,
+    ) -> Any:
+        """Return prompt and answer ids (B, T + new), by the host's own `generate`.
+
+        Arguments are those of `forward`, then those of `GenerationMixin.generate`.
+        """
+        host = self._host_inputs(
+            input_ids, attention_mask, None, encoding, regions, region_index, inputs
+        )
+        settings = copy.deepcopy(inputs.pop("generation_config", None) or self.generation_config)
+        rest = settings.update(**inputs)
+        return self.vlm.generate(input_ids=input_ids, generation_config=settings, **host, **rest)
+
+    def branch_states(
+        self,
+        prefix_ids: Tensor,
+        prefix_mask: Tensor,
+        branches: Branches,
+        encoding: PictureEncoding | None = None,
+        regions: RegionEmbeddings | None = None,
+        region_index: Tensor | None = None,
+        **inputs: Any,
+    ) -> tuple[Tensor, Tensor]:
+        """Return last hidden states and input embeddings (B, P + T, D) of a prefix and its branches, in one pass.
+
+        Args:
+            prefix_ids: (B, P), left-padded.
+            prefix_mask: (B, P).
+            branches: what continues each prefix; a branch sees the prefix and itself only.
+            encoding: as in `forward`.
+            regions: as in `forward`.
+            region_index: as in `forward`; placeholders count row by row, prefix first.
+            inputs: as in `forward`.
+        """
+        image_inputs = {k: inputs[k] for k in self.family.image_inputs if k in inputs}
+        positions = self.family.position_ids(self.vlm, prefix_ids, prefix_mask, image_inputs)
+        host = self._host_inputs(
+            torch.cat([prefix_ids, branches.ids], dim=1),
+            branch_mask(prefix_mask, branches.owner),
+            branch_positions(positions, prefix_mask, branches),
+            encoding,
+            regions,
+            region_index,
+            inputs,
+        )
+        states = self.vlm.base_model(**host, use_cache=False).last_hidden_state
+        return states, host["inputs_embeds"]
+
+    def score(
+        self,
+        prefix_ids: Tensor,
+        branches: Branches,
+        regions: RegionEmbeddings,
+        query_classes: Sequence[Sequence[Sequence[int]]] = (),
+        **inputs: Any,
+    ) -> Tensor:
+        """Return (N, K) float32 logits: which of the N regions of one scene match each of K queries.
+
+        Args:
+            prefix_ids: (1, P) picture and regions, each region mentioned once.
+            branches: one row with one branch per query.
+            regions: the scene's regions.
+            query_classes: per evidence source and query, the class indices that the query names.
+            inputs: as in `forward`.
+        """
+        if self.score_head is None:
+            raise ValueError("this model has no score head; use generate, or train one")
+        states, embeddings = self.branch_states(
+            prefix_ids, torch.ones_like(prefix_ids), branches, regions=regions, **inputs
+        )
+        return self.score_row(0, prefix_ids, branches, states, embeddings, regions, query_classes)
+
+    def score_row(
+        self,
+        row: int,
+        prefix_ids: Tensor,
+        branches: Branches,
+        states: Tensor,
+        embeddings: Tensor,
+        regions: RegionEmbeddings,
+        query_classes: Sequence[Sequence[Sequence[int]]] = (),
+    ) -> Tensor:
+        """Return (N, K) logits of one row of `branch_states`; arguments as in `score`."""
+        prefix = prefix_ids.shape[1]
+        region_states = states[row, :prefix][prefix_ids[row] == self.config.region_placeholder_id]
+        ends = prefix + branches.ends(row)
+        return self.score_head(
+            region_states,
+            regions.embeddings,
+            states[row, ends],
+            branches.mean_words(row, embeddings[row, prefix:]),
+            match_evidence(regions.evidence, query_classes) if regions.evidence else None,
+        )

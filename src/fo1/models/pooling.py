@@ -1,0 +1,167 @@
+"""Region pooling as two matrix products.
+
+The method mean-pools every RoIAlign output (Source: arXiv 2509.25916; RoIAlign: arXiv 1703.06870). A mean over bins of
+a mean over bilinear samples is a linear functional of the map, and its weights separate into a row and a column factor:
+
+    pooled[n, c] = sum_yx  w_y[n, y] * w_x[n, x] * map[c, y, x]
+
+so no (N, C, 7, 7) tensor and no compiled operator is needed. Up-sampling a coarser map is linear and separable as
+well, so its matrix is folded into the weights and each map is pooled at its own resolution.
+
+Legend: N regions, C channels, H W map size, L length of one axis, R bins per axis (`output_size`).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+MAX_WEIGHT_ELEMENTS = (
+    1 << 25
+)  # regions are chunked so that one (N, H W) weight matrix stays under 128 MiB in float32
+
+
+def axis_weights(low: Tensor, high: Tensor, length: int, scale: float, output_size: int) -> Tensor:
+    """Return the (N, L) float32 weights of mean-pooled RoIAlign along one axis.
+
+    The rules are those of the compiled kernel with its default flags: no half-pixel shift, at least one cell wide,
+    an adaptive number of samples per bin, samples beyond [-1, L] count as zero, the rest is clamped to the map.
+
+    Args:
+        low: (N,) lower box edges, in pixels of the frame that `scale` maps to the map.
+        high: (N,) upper box edges, same frame.
+        length: L, number of cells of the map along this axis.
+        scale: cells per pixel, 1 / stride.
+        output_size: R, bins per axis.
+    """
+    low, high = low.float(), high.float()
+    # parity: float32 and the kernel's own order of operations decide samples that lie exactly on -1 or L.
+    start = low * scale
+    size = (high * scale - start).clamp(min=1.0)
+    bin_size = size / output_size
+    samples = torch.ceil(bin_size).clamp(min=1.0)  # per bin, (N,)
+    most = int(samples.max().item()) if len(samples) else 1
+
+    device = low.device
+    bins = torch.arange(output_size, device=device, dtype=torch.float32)[None, :, None]
+    steps = torch.arange(most, device=device, dtype=torch.float32)[None, None, :]
+    position = (
+        start[:, None, None]
+        + bins * bin_size[:, None, None]
+        + (steps + 0.5) * bin_size[:, None, None] / samples[:, None, None]
+    )  # (N, R, most)
+    used = (steps < samples[:, None, None]) & (position >= -1.0) & (position <= length)
+    position = position.clamp(min=0.0)
+    lower = position.long().clamp(max=length - 1)
+    upper = (lower + 1).clamp(max=length - 1)
+    fraction = torch.where(lower >= length - 1, torch.zeros_like(position), position - lower)
+    share = used / (samples[:, None, None] * output_size)
+
+    weights = torch.zeros(len(low), length, device=device)
+    weights.scatter_add_(1, lower.flatten(1), (share * (1 - fraction)).flatten(1))
+    weights.scatter_add_(1, upper.flatten(1), (share * fraction).flatten(1))
+    return weights
+
+
+def upsampling_matrix(fine: int, coarse: int, device: torch.device | str = "cpu") -> Tensor:
+    """Return the (fine, coarse) matrix of linear up-sampling without corner alignment along one axis."""
+    identity = torch.eye(coarse, device=device)[None]  # (1, coarse channels, coarse cells)
+    return F.interpolate(identity, size=fine, mode="linear", align_corners=False)[0].T
+
+
+def apply_weights(feature_map: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Return (N, C) float32: the map summed under the outer product of each region's row and column weights.
+
+    Args:
+        feature_map: (C, H, W).
+        rows: (N, H) float32.
+        columns: (N, W) float32.
+    """
+    channels, height, width = feature_map.shape
+    flat = feature_map.reshape(channels, height * width).T.float()  # (C, H, W) -> (H W, C)
+    chunk = max(1, MAX_WEIGHT_ELEMENTS // max(1, height * width))
+    parts = [
+        (y[:, :, None] * x[:, None, :]).flatten(1) @ flat
+        for y, x in zip(rows.split(chunk), columns.split(chunk), strict=True)
+    ]
+    return torch.cat(parts) if parts else flat.new_zeros(0, channels)
+
+
+def pool_regions(feature_map: Tensor, boxes: Tensor, stride: float, output_size: int) -> Tensor:
+    """Return (N, C) float32: RoIAlign of each box followed by the mean over its bins.
+
+    Args:
+        feature_map: (C, H, W), any float type; weights and sum stay float32.
+        boxes: (N, 4) xyxy, pixels of the encoder's input.
+        stride: pixels per cell.
+        output_size: R, bins per axis.
+    """
+    return pool_upsampled([feature_map], boxes, stride, output_size)
+
+
+def pool_upsampled(
+    maps: Sequence[Tensor], boxes: Tensor, stride: float, output_size: int
+) -> Tensor:
+    """Return (N, sum C): every map up-sampled to the first one, concatenated and mean-pooled by RoIAlign.
+
+    Only the weights are up-sampled, never the maps.
+
+    Args:
+        maps: (C_l, H_l, W_l) each; the first, finest one defines the grid.
+        boxes: (N, 4) xyxy, pixels of the encoder's input.
+        stride: pixels per cell of the first map.
+        output_size: R, bins per axis.
+    """
+    device = maps[0].device
+    # Mixed precision would otherwise round weights and sums to 8 bits.
+    with torch.autocast(device.type, enabled=False):
+        return torch.cat(_pool_each(maps, boxes.to(device), stride, output_size), dim=-1)
+
+
+def _pool_each(
+    maps: Sequence[Tensor], boxes: Tensor, stride: float, output_size: int
+) -> list[Tensor]:
+    height, width = maps[0].shape[-2:]
+    with torch.no_grad():
+        rows = axis_weights(boxes[:, 1], boxes[:, 3], height, 1 / stride, output_size)
+        columns = axis_weights(boxes[:, 0], boxes[:, 2], width, 1 / stride, output_size)
+    pooled = []
+    for feature_map in maps:
+        own_rows, own_columns = rows, columns
+        h, w = feature_map.shape[-2:]
+        if (h, w) != (height, width):
+            with torch.no_grad():
+                own_rows = rows @ upsampling_matrix(height, h, rows.device)
+                own_columns = columns @ upsampling_matrix(width, w, columns.device)
+        pooled.append(apply_weights(feature_map, own_rows, own_columns))
+    return pooled
+
+
+def box_embedding(boxes: Tensor, frame: tuple[float, float], width: int) -> Tensor:
+    """Return the (N, width) float32 sine embedding of each box's centre and size.
+
+    Parity: blocks stand in the order cy, cx, w, h; sine on even and cosine on odd places; temperature 10000; scale 2 pi.
+
+    Args:
+        boxes: (N, 4) xyxy pixels.
+        frame: (width, height) in the same pixels; the box is divided by it.
+        width: length of the embedding, a multiple of 4.
+    """
+    if width % 4:
+        raise ValueError(
+            f"box embedding of width {width} cannot be split in 4 equal parts; use a multiple of 4"
+        )
+    boxes = boxes.float()
+    frame_width, frame_height = frame
+    x1, y1, x2, y2 = boxes.unbind(-1)
+    centre_x, centre_y = (x1 + x2) / 2 / frame_width, (y1 + y2) / 2 / frame_height
+    box_width, box_height = (x2 - x1) / frame_width, (y2 - y1) / frame_height
+    part = width // 4
+    index = torch.arange(part, device=boxes.device, dtype=torch.float32)
+    divisor = 10000 ** (2 * torch.div(index, 2, rounding_mode="floor") / part)
+    blocks = []
+    for value in (centre_y, centre_x, box_width, box_height):
+        angle = value[:, None] * (2 * torch.pi) / divisor  # (N, part)
+        blocks.append(torch.where(index.long() % 2 == 0, angle.sin(), angle.cos()))
+    return torch.cat(blocks, dim=-1)

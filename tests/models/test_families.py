@@ -1,0 +1,251 @@
+"""The contract of a host family, one row per family: adding one means adding it to `tiny.HOSTS`."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from fo1.errors import CheckpointError
+from fo1.models import FO1ForConditionalGeneration, FO1Processor
+from fo1.models.families import FAMILIES, get_family
+from fo1.models.pooling import pool_regions
+from tests import tiny
+
+Model = FO1ForConditionalGeneration
+GREEDY = {"max_new_tokens": 6, "do_sample": False, "eos_token_id": None}
+CLOSE = {"atol": 1e-4, "rtol": 1e-4}
+
+
+@pytest.fixture(scope="module", params=sorted(FAMILIES))
+def family(request: pytest.FixtureRequest) -> Iterator[str]:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def host_model(family: str) -> Model:
+    return tiny.make_model(family)
+
+
+@pytest.fixture(scope="module")
+def host_processor(family: str) -> FO1Processor:
+    return tiny.make_processor(family)
+
+
+def own_inputs(model: Model, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Return the inputs of the bare host, as its own processor would make them."""
+    names = ("input_ids", "attention_mask", *model.family.image_inputs)
+    is_image = inputs["input_ids"] == model.family.image_token_id(model.vlm.config)
+    return {name: inputs[name] for name in names} | {"mm_token_type_ids": is_image.int()}
+
+
+def test_every_family_is_tested() -> None:
+    assert set(tiny.HOSTS) == set(FAMILIES)
+
+
+def test_key_is_the_model_type(family: str) -> None:
+    assert get_family(family).model_type == family == tiny.HOSTS[family].config().model_type
+    assert get_family(family).image_markup.count("<image>") == 1
+
+
+def test_unknown_family_is_named() -> None:
+    with pytest.raises(CheckpointError, match=r"'gpt2'; known families: .*qwen2_5_vl"):
+        get_family("gpt2")
+
+
+@torch.inference_mode()
+def test_seam_equals_the_host_s_own_forward(
+    family: str, host_model: Model, host_processor: FO1Processor
+) -> None:
+    inputs = tiny.collate(host_processor, tiny.scene(84, 56, 0, host=family))
+    own = host_model.vlm(**own_inputs(host_model, inputs)).logits
+    assert torch.equal(host_model(**inputs).logits, own)
+
+
+@torch.inference_mode()
+def test_seam_with_regions_equals_overwritten_embeddings(
+    family: str, host_model: Model, host_processor: FO1Processor
+) -> None:
+    inputs = tiny.collate(host_processor, tiny.scene(84, 56, 3, host=family))
+    encoding = host_model.encode_images(inputs)
+    boxes = inputs["auxiliary_boxes"], inputs["host_boxes"]
+    rows = host_model.encode_regions(encoding, *boxes).embeddings
+
+    def overwrite(layer: torch.nn.Module, args: tuple[Tensor], output: Tensor) -> Tensor:
+        output[args[0] == tiny.PLACEHOLDER] = rows
+        return output
+
+    handle = host_model.get_input_embeddings().register_forward_hook(overwrite)
+    try:
+        own = host_model.vlm(**own_inputs(host_model, inputs)).logits
+    finally:
+        handle.remove()
+    assert torch.equal(host_model(**inputs).logits, own)
+
+
+@torch.inference_mode()
+def test_generate_equals_the_host_s_own(
+    family: str, host_model: Model, host_processor: FO1Processor
+) -> None:
+    inputs = tiny.collate(host_processor, tiny.scene(84, 56, 0, host=family))
+    own = host_model.vlm.generate(**own_inputs(host_model, inputs), **GREEDY)
+    assert torch.equal(host_model.generate(**inputs, **GREEDY), own)
+
+
+@torch.inference_mode()
+def test_left_padded_batch(family: str, host_model: Model, host_processor: FO1Processor) -> None:
+    scenes = [
+        tiny.scene(84, 56, 3, seed=1, host=family),
+        tiny.scene(56, 140, 1, seed=2, text="How many dogs are there?", host=family),
+    ]
+    batch = tiny.collate(host_processor, *scenes)
+    logits, answers = host_model(**batch).logits, host_model.generate(**batch, **GREEDY)
+    assert batch["attention_mask"].min() == 0
+    for row, scene in enumerate(scenes):
+        inputs = tiny.collate(host_processor, scene)
+        alone = host_model(**inputs).logits[0]
+        torch.testing.assert_close(logits[row, -len(alone) :], alone, **CLOSE)
+        answer = host_model.generate(**inputs, **GREEDY)[0]
+        assert torch.equal(answers[row, -len(answer) :], answer)
+
+
+@torch.inference_mode()
+def test_positions_do_not_depend_on_earlier_calls(
+    family: str, host_model: Model, host_processor: FO1Processor
+) -> None:
+    def positions(inputs: dict[str, Any]) -> Tensor:
+        return host_model.family.position_ids(
+            host_model.vlm, inputs["input_ids"], inputs["attention_mask"], inputs
+        )
+
+    first = tiny.collate(host_processor, tiny.scene(84, 56, 3, host=family))
+    before = positions(first)
+    other = tiny.collate(host_processor, tiny.scene(56, 140, 1, host=family))
+    host_model.generate(**other, **GREEDY)
+    host_model.vlm(**own_inputs(host_model, other))
+    assert torch.equal(positions(first), before)
+    assert before.shape[-2:] == first["input_ids"].shape
+    # Region placeholders count as text: each stands one behind the token before it.
+    regions = (first["input_ids"][0] == tiny.PLACEHOLDER).nonzero().flatten()
+    steps = before[..., 0, regions] - before[..., 0, regions - 1]
+    assert torch.equal(steps, torch.ones_like(steps))
+
+
+# Geometry: a picture is lit in one place, and the maps change there and nowhere else.
+
+
+class Blind(torch.nn.Module):
+    """Stands in for a vision block's attention, so that no patch sees another."""
+
+    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return torch.zeros_like(hidden_states)
+
+
+def lit_square(width: int, height: int, box: tuple[int, int, int, int]) -> Image.Image:
+    """Return a black picture with one white square."""
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[box[1] : box[3], box[0] : box[2]] = 255
+    return Image.fromarray(pixels)
+
+
+def lit_cells(model: Model, processor: FO1Processor, image: Image.Image) -> list[Tensor]:
+    """Return per layer the (H, W) cells in which the maps differ from those of a black picture."""
+    black = Image.new("RGB", image.size)
+    with torch.inference_mode():
+        lit, dark = (
+            model.family.encode_images(model.vlm, processor(images=[i])).maps[0]
+            for i in (image, black)
+        )
+    assert lit.frame == dark.frame
+    return [(a - b).abs().amax(0) > 1e-5 for a, b in zip(lit.maps, dark.maps, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def blind_model(family: str) -> Model:
+    model, host = tiny.make_model(family), tiny.HOSTS[family]
+    for block in host.vision_blocks(model.vlm):
+        assert isinstance(getattr(block, host.attention), torch.nn.Module)
+        setattr(block, host.attention, Blind())
+    return model
+
+
+@pytest.mark.parametrize("size", [(168, 112), (112, 168), (252, 84)])
+@pytest.mark.parametrize("place", [(0.1, 0.2), (0.6, 0.2), (0.3, 0.7), (0.85, 0.8)])
+def test_lit_square_lights_the_right_cells(
+    blind_model: Model,
+    host_processor: FO1Processor,
+    size: tuple[int, int],
+    place: tuple[float, float],
+) -> None:
+    """Window and merge order are undone: a map's cell lies where its pixels lie."""
+    stride = blind_model.family.map_stride(blind_model.vlm.config)
+    columns, rows = size[0] // stride, size[1] // stride
+    column, row = int(place[0] * columns), int(place[1] * rows)
+    x, y = column * stride, row * stride
+    image = lit_square(*size, (x, y, x + stride, y + stride))
+    layers = lit_cells(blind_model, host_processor, image)
+    assert len(layers) == len(blind_model.family.region_layers(blind_model.vlm.config))
+    for cells in layers:
+        assert cells.shape == (rows, columns)
+        assert cells.nonzero().tolist() == [[row, column]]
+
+
+@torch.inference_mode()
+def test_lit_square_is_pooled_by_its_box(blind_model: Model, host_processor: FO1Processor) -> None:
+    """Boxes of the original picture meet the right cells, also when the host resizes it."""
+    image = lit_square(250, 130, (150, 40, 190, 80))
+    boxes = np.float32([[155, 45, 185, 75], [20, 20, 80, 100], [150, 95, 190, 125]])
+    pooled = []
+    for picture in (image, Image.new("RGB", image.size)):
+        inputs = host_processor(images=[picture], boxes=[boxes])
+        maps = blind_model.family.encode_images(blind_model.vlm, inputs).maps[0]
+        assert maps.frame != image.size
+        encoder = blind_model.region_encoder
+        level = maps.maps[-1]
+        stride = blind_model.family.map_stride(blind_model.vlm.config)
+        pooled.append(
+            pool_regions(level, inputs["host_boxes"][0], stride, encoder.config.output_size)
+        )
+    inside, *outside = (pooled[0] - pooled[1]).abs().amax(-1).tolist()
+    assert inside > 0.5
+    assert max(outside) < 1e-5
+
+
+@torch.inference_mode()
+def test_maps_are_those_of_the_named_blocks(
+    family: str, host_model: Model, host_processor: FO1Processor
+) -> None:
+    """What a hook sees leave each block is what the maps hold, in another order."""
+    blocks = tiny.HOSTS[family].vision_blocks(host_model.vlm)
+    seen: list[Tensor] = []
+    layers = host_model.family.region_layers(host_model.vlm.config)
+    handles = [
+        blocks[layer].register_forward_hook(lambda *call: seen.append(call[-1])) for layer in layers
+    ]
+    try:
+        inputs = tiny.collate(host_processor, tiny.scene(84, 56, 1, host=family))
+        features = host_model.family.encode_images(host_model.vlm, inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    maps = features.maps[0].maps
+    width = host_model.family.map_width(host_model.vlm.config)
+    assert len(maps) == len(seen) == len(layers)
+    for feature_map, output in zip(maps, seen, strict=True):
+        assert feature_map.shape[0] == width
+        ours = feature_map.flatten(1).T
+        assert torch.equal(ours[ours[:, 0].argsort()], output[output[:, 0].argsort()])
+
+
+def test_for_host_returns_a_fresh_object(
+    family: str, host_model: Model, host_processor: FO1Processor
+) -> None:
+    inputs = tiny.collate(host_processor, tiny.scene(84, 56, 1, host=family))
+    features = host_model.family.encode_images(host_model.vlm, inputs)
+    first, second = features.for_host(), features.for_host()
+    assert first is not second
+    first.pooler_output = None
+    assert second.pooler_output is features.tokens

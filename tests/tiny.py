@@ -1,0 +1,219 @@
+"""Tiny random models of every host family, and pictures to feed them; nothing is downloaded.
+
+Weights are drawn wide enough that regions, pictures and words change the outcome visibly: with the
+library's usual spread of 0.02 a model of this size answers almost the same to everything.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import Florence2VisionConfig, PreTrainedConfig, Qwen2_5_VLConfig
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+from fo1.models import (
+    FO1Config,
+    FO1ForConditionalGeneration,
+    FO1Processor,
+    RegionEncoderConfig,
+    ScoreHeadConfig,
+)
+from fo1.models.conversion import published_tokenizer
+from fo1.models.families import get_family
+from fo1.models.processing import IMAGENET_MEAN, IMAGENET_STD, make_auxiliary_processor
+from fo1.prompts import region_list
+
+TOKENIZER = Path(__file__).parent / "parity/fixtures/VLM-FO1_Qwen2.5-VL-tiny"
+WIDTH = 32
+VOCABULARY = 2048
+PLACEHOLDER = 2020
+WRITERS = ("o_proj.weight", "down_proj.weight")
+
+
+@dataclass(frozen=True)
+class TinyHost:
+    """One row of the family contract test.
+
+    Attributes:
+        config: makes the host's config.
+        image_processor: makes its image processor.
+        vision_blocks: finds the blocks of its vision encoder.
+        attention: what such a block calls its attention.
+    """
+
+    config: Callable[[], PreTrainedConfig]
+    image_processor: Callable[[], Any]
+    vision_blocks: Callable[[Any], torch.nn.ModuleList]
+    attention: str
+
+
+def _qwen2_5_vl() -> Qwen2_5_VLConfig:
+    return Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": VOCABULARY,
+            "hidden_size": WIDTH,
+            "intermediate_size": 48,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 1e4,
+                "mrope_section": [2, 1, 1],
+            },
+            "bos_token_id": 1793,
+            "eos_token_id": 1792,
+        },
+        vision_config={
+            "depth": 3,
+            "hidden_size": WIDTH,
+            "intermediate_size": 48,
+            "num_heads": 2,
+            "out_hidden_size": WIDTH,
+            "fullatt_block_indexes": [1, 2],
+            "window_size": 56,
+            "patch_size": 14,
+            "spatial_merge_size": 2,
+        },
+        image_token_id=1804,
+        video_token_id=1805,
+        vision_start_token_id=1801,
+        vision_end_token_id=1802,
+        tie_word_embeddings=True,
+    )
+
+
+HOSTS: dict[str, TinyHost] = {
+    "qwen2_5_vl": TinyHost(
+        config=_qwen2_5_vl,
+        image_processor=lambda: Qwen2VLImageProcessorPil(min_pixels=28 * 28, max_pixels=448 * 448),
+        vision_blocks=lambda vlm: vlm.model.visual.blocks,
+        attention="attn",
+    )
+}
+
+
+def davit_config() -> Florence2VisionConfig:
+    return Florence2VisionConfig(
+        depths=[1, 1, 1, 1],
+        embed_dim=[8, 8, 16, 16],
+        num_heads=[1, 2, 2, 4],
+        num_groups=[1, 2, 2, 4],
+        patch_size=[7, 3, 3, 3],
+        patch_stride=[4, 2, 2, 2],
+        patch_padding=[3, 1, 1, 1],
+        patch_prenorm=[False, True, True, True],
+        window_size=4,
+        drop_path_rate=0.0,
+    )
+
+
+def make_config(host: str = "qwen2_5_vl", score: bool = False, **region: Any) -> FO1Config:
+    vlm = HOSTS[host].config()
+    family = get_family(host)
+    return FO1Config(
+        vlm_config=vlm,
+        region_config=RegionEncoderConfig(
+            **{
+                "auxiliary_config": davit_config(),
+                "host_width": family.map_width(vlm),
+                "host_stride": family.map_stride(vlm),
+                "host_levels": len(family.region_layers(vlm)),
+                "pyramid_width": 8,
+                "output_width": WIDTH,
+                **region,
+            }
+        ),
+        score_config=ScoreHeadConfig(width=16) if score else None,
+        region_placeholder_id=PLACEHOLDER,
+    )
+
+
+def randomise(model: torch.nn.Module, seed: int = 0) -> None:
+    """Draw all weights anew: matrices keep the spread of what goes through, nothing is zero."""
+    generator = torch.Generator().manual_seed(seed)
+    embeddings = model.get_input_embeddings().weight
+    with torch.no_grad():
+        for name, parameter in sorted(model.named_parameters()):
+            noise = torch.randn(parameter.shape, generator=generator)
+            if parameter is embeddings:
+                parameter.copy_(0.5 * noise)
+            elif parameter.ndim > 1:
+                # What the language model adds has to outweigh the last word, or it repeats that.
+                gain = 5 if "language_model" in name and name.endswith(WRITERS) else 1
+                parameter.copy_(gain * noise / parameter[0].numel() ** 0.5)
+            elif name.endswith("weight"):
+                parameter.copy_(1 + 0.15 * noise)
+            elif parameter.ndim == 1:
+                parameter.copy_(0.1 * noise)
+
+
+def make_model(
+    host: str = "qwen2_5_vl", seed: int = 0, **options: Any
+) -> FO1ForConditionalGeneration:
+    model = FO1ForConditionalGeneration(make_config(host, **options))
+    randomise(model, seed)
+    model.generation_config.pad_token_id = 1793
+    return model.eval()
+
+
+def make_processor(host: str = "qwen2_5_vl") -> FO1Processor:
+    return FO1Processor(
+        image_processor=HOSTS[host].image_processor(),
+        auxiliary_image_processor=make_auxiliary_processor(IMAGENET_MEAN, IMAGENET_STD),
+        tokenizer=published_tokenizer(TOKENIZER),
+    )
+
+
+def picture(width: int, height: int, seed: int = 0) -> Image.Image:
+    """Return a picture of random coloured patches."""
+    colours = np.random.default_rng(seed).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    return Image.fromarray(colours).resize((width, height), Image.Resampling.NEAREST)
+
+
+def boxes(count: int, width: int, height: int, seed: int = 0) -> np.ndarray:
+    """Return (N, 4) float32 boxes inside the picture."""
+    corners = np.random.default_rng(seed).random((count, 2, 2)) * [width, height]
+    return np.concatenate([corners.min(1), corners.max(1)], axis=1).astype(np.float32)
+
+
+def prompt(*num_regions: int, text: str = "Find the cup.", host: str = "qwen2_5_vl") -> str:
+    """Return a prompt with one picture per number, each followed by its regions."""
+    markup = get_family(host).image_markup
+    return "".join(f"{markup}\n{region_list(n)}\n" for n in num_regions) + f"{text}\n"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What the processor takes for one prompt with one picture."""
+
+    image: Image.Image
+    boxes: np.ndarray
+    text: str
+
+
+def scene(
+    width: int,
+    height: int,
+    regions: int,
+    seed: int = 0,
+    text: str = "Find the cup.",
+    host: str = "qwen2_5_vl",
+) -> Scene:
+    return Scene(
+        image=picture(width, height, seed),
+        boxes=boxes(regions, width, height, seed),
+        text=prompt(regions, text=text, host=host),
+    )
+
+
+def collate(processor: FO1Processor, *scenes: Scene) -> dict[str, Any]:
+    return processor(
+        images=[s.image for s in scenes],
+        boxes=[s.boxes for s in scenes],
+        text=[s.text for s in scenes],
+    )
