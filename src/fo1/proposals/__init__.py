@@ -1,0 +1,54 @@
+"""Sources of boxes. `get_proposer` makes one by name, `FileProposer` reads a user's own boxes."""
+
+from __future__ import annotations
+
+from importlib.resources.abc import Traversable
+
+from fo1.errors import InputError
+from fo1.proposals.base import DEFAULT_LIMIT, Proposer, rank_and_dedupe
+from fo1.proposals.from_file import FileProposer
+
+__all__ = ["FileProposer", "Proposer", "get_proposer", "names", "rank_and_dedupe"]
+
+_DETECTORS = ("nanodet+ssd", "nanodet", "ssd")
+_OTHERS = ("selective-search", "grid")
+
+
+def names() -> tuple[str, ...]:
+    """Return the names `get_proposer` knows, the default first."""
+    return _DETECTORS + _OTHERS
+
+
+def get_proposer(
+    name: str = _DETECTORS[0], *, weights: Traversable | None = None, limit: int = DEFAULT_LIMIT
+) -> Proposer:
+    """Return the proposer of that name.
+
+    Args:
+        name: one of `names()`.
+        weights: a folder with the detectors' safetensors files; the package's own if not given.
+        limit: the most boxes per picture.
+
+    Raises:
+        InputError: the name is unknown or the limit below 1.
+        CheckpointError: weights are missing, damaged or of another model.
+        MissingExtraError: the proposer needs a package that is not installed.
+    """
+    if name not in names():
+        raise InputError(f"unknown proposer '{name}'; choose one of: {', '.join(names())}")
+    if name == "grid":
+        from fo1.proposals.grid import GridProposer
+
+        return GridProposer(limit)
+    if name == "selective-search":
+        from fo1.proposals.selective_search import SelectiveSearchProposer
+
+        return SelectiveSearchProposer(limit)
+    from fo1.proposals.detector import NanoDetProposer, SSDProposer, UnionProposer
+
+    if name == "nanodet":
+        return NanoDetProposer.load(weights, limit)
+    if name == "ssd":
+        return SSDProposer.load(weights, limit)
+    parts = (NanoDetProposer.load(weights, limit), SSDProposer.load(weights, limit))
+    return UnionProposer(parts, limit)

@@ -1,0 +1,94 @@
+"""What a source of boxes is, and how a flood of boxes becomes a short ranked list."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from fo1.errors import InputError
+from fo1.geometry import Boxes, Size, clip_boxes, nms
+from fo1.results import Proposals
+
+DEFAULT_LIMIT = 100
+"""Proposals per picture."""
+
+OVERLAP = 0.7
+"""Above this IoU with a better box, a box is taken for a copy of it."""
+
+_CANDIDATES = 1000
+_SMALLEST_SIDE = 1.0
+
+
+class Proposer(Protocol):
+    """Something that finds boxes in a picture.
+
+    Args:
+        name: what the proposer is called in `get_proposer` and in `Proposals.source`.
+    """
+
+    @property
+    def name(self) -> str:
+        """The proposer's name."""
+        ...
+
+    def propose(self, image: Image.Image) -> Proposals:
+        """Return boxes in pixels of the picture, best first."""
+        ...
+
+
+def check_limit(limit: int) -> int:
+    """Return the limit on the number of proposals.
+
+    Raises:
+        InputError: it is below 1.
+    """
+    if limit < 1:
+        raise InputError(f"limit is {limit} proposals; give 1 or more")
+    return limit
+
+
+def rank_and_dedupe(
+    boxes: Boxes,
+    scores: npt.NDArray[np.float32],
+    image_size: Size,
+    source: str,
+    *,
+    limit: int = DEFAULT_LIMIT,
+    priority: npt.NDArray[np.float32] | None = None,
+) -> Proposals:
+    """Return the best boxes without near copies, best first; never none.
+
+    Boxes are clipped to the picture; what is then thinner than a pixel is dropped. If nothing is
+    left, the whole picture is the one proposal, with score 0.
+
+    Args:
+        boxes: (N, 4) float32, xyxy pixels of the picture, clipped or not.
+        scores: (N,) float32 in [0, 1].
+        image_size: (height, width) of the picture.
+        source: goes into the result.
+        limit: the most boxes to return.
+        priority: (N,) the order in which boxes win, highest first; the scores if not given.
+    """
+    clipped = clip_boxes(boxes, image_size)
+    usable = np.flatnonzero((clipped[:, 2:] - clipped[:, :2] >= _SMALLEST_SIDE).all(1))
+    rank = scores if priority is None else priority
+    candidates = usable[np.argsort(-rank[usable], kind="stable")[:_CANDIDATES]]
+    if not len(candidates):
+        return whole_picture(image_size, source)
+    kept = candidates[:0]
+    # What survives depends on better boxes only, so a short list that suffices is exact.
+    for count in (4 * limit, _CANDIDATES):
+        best = candidates[:count]
+        kept = best[nms(clipped[best], rank[best], OVERLAP)[:limit]]
+        if len(kept) == limit:
+            break
+    return Proposals(clipped[kept], scores[kept], source)
+
+
+def whole_picture(image_size: Size, source: str) -> Proposals:
+    """Return the picture itself as the one proposal, with score 0."""
+    height, width = image_size
+    return Proposals(np.array([[0, 0, width, height]], np.float32), np.zeros(1, np.float32), source)
