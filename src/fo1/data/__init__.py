@@ -1,0 +1,1 @@
+"""Training data: pictures, scenes, language about them, samples and batches."""
