@@ -45,19 +45,19 @@ ALIGN_NAMES = 384
 
 STAGES = (
     Stage(
-        name="host", learns=HOST, steps=1400, learning_rate=1.5e-3, losses={"score": 0.0, "lm": 1.0}
+        name="host", learns=HOST, steps=900, learning_rate=1.5e-3, losses={"score": 0.0, "lm": 1.0}
     ),
     Stage(
         name="alignment",
         learns=REGIONS,
-        steps=1200,
+        steps=900,
         learning_rate=1.5e-3,
         losses={"lm": 0.5, "score": 1.0, "align": 0.5, "speak": 1.0},
     ),
     Stage(
         name="perception",
         learns=(*REGIONS, *HOST_LANGUAGE),
-        steps=3000,
+        steps=2400,
         learning_rate=8e-4,
         losses={"lm": 1.0, "score": 1.0, "align": 0.25, "speak": 0.1},
     ),
@@ -335,6 +335,8 @@ def main() -> None:
     processor, lexicon, pack = build_processor(tokenizer), Lexicon.load(), PicturePack.open()
     model = FO1ForConditionalGeneration(build_config(tokenizer))
     load_encoders(model, args.weights)
+    with torch.no_grad():  # region embeddings start at the size of word embeddings
+        model.region_encoder.projector[-1].weight.mul_(0.05)
     records = load_cache(args.cache)
     covariance = set_statistics(model, records)
     vocabulary = make_vocabulary(pack, lexicon)

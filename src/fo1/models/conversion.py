@@ -224,26 +224,26 @@ def published_weights(folder: Path) -> dict[str, Tensor]:
     return weights
 
 
-def check_complete(info: Mapping[str, Any], folder: Path) -> None:
-    """Check that tensors and options of a published checkpoint agree.
+def check_complete(info: Mapping[str, Any], name: str) -> None:
+    """Check that tensors and options of a checkpoint agree.
 
     Args:
         info: what `from_pretrained(..., output_loading_info=True)` reported.
-        folder: the checkpoint, for the message.
+        name: the checkpoint, for the message.
 
     Raises:
         CheckpointError: a tensor is missing, left over or of another shape; such a model would answer at random.
     """
-    wrong = [f"{name} is missing" for name in sorted(info["missing_keys"])]
-    wrong += [f"{name} is left over" for name in sorted(info["unexpected_keys"])]
+    wrong = [f"{key} is missing" for key in sorted(info["missing_keys"])]
+    wrong += [f"{key} is left over" for key in sorted(info["unexpected_keys"])]
     wrong += [
-        f"{name} has shape {list(found)}, need {list(needed)}"
-        for name, found, needed in sorted(info["mismatched_keys"])
+        f"{key} has shape {list(found)}, need {list(needed)}"
+        for key, found, needed in sorted(info["mismatched_keys"])
     ]
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         raise CheckpointError(
-            f"{folder}: {wrong[0]}{more}; config.json and the weights do not belong together, download both again"
+            f"{name}: {wrong[0]}{more}; config.json and the weights do not belong together, download both again"
         )
 
 

@@ -90,16 +90,16 @@ class FO1ForConditionalGeneration(PreTrainedModel, GenerationMixin):
         """Return a model from a folder or hub id, in our layout or in the published one; weights are read once."""
         name = pretrained_model_name_or_path
         folder = Path(name) if isinstance(name, str | Path) else None
-        if folder is None or not (folder / "config.json").is_file() or not is_published(folder):
-            return super().from_pretrained(name, *args, **kwargs)
-        kwargs.setdefault("config", published_config(folder))
         with_info = kwargs.pop("output_loading_info", False)
         kwargs |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
-        model, info = super().from_pretrained(
-            None, *args, state_dict=published_weights(folder), **kwargs
-        )
-        check_complete(info, folder)
-        model.generation_config = published_generation_config(folder)
+        if folder is not None and (folder / "config.json").is_file() and is_published(folder):
+            kwargs.setdefault("config", published_config(folder))
+            kwargs["state_dict"] = published_weights(folder)
+            model, info = super().from_pretrained(None, *args, **kwargs)
+            model.generation_config = published_generation_config(folder)
+        else:
+            model, info = super().from_pretrained(name, *args, **kwargs)
+        check_complete(info, str(name))
         return (model, info) if with_info else model
 
     def get_input_embeddings(self) -> torch.nn.Module:
@@ -159,10 +159,12 @@ class FO1ForConditionalGeneration(PreTrainedModel, GenerationMixin):
             host_boxes: per picture (N_i, 4), pixels of the host's frame.
             auxiliary_features: per picture (N_i, Ca) already pooled, in place of pooling (training from a cache).
         """
-        if len(host_boxes) != len(encoding.levels):
-            raise ValueError(
-                f"got boxes for {len(host_boxes)} pictures, but {len(encoding.levels)} pictures"
-            )
+        given = host_boxes if auxiliary_features is None else auxiliary_features
+        for what, count in (("boxes", len(host_boxes)), ("auxiliary features", len(given))):
+            if count != len(encoding.levels):
+                raise ValueError(
+                    f"got {what} for {count} pictures, but {len(encoding.levels)} pictures"
+                )
         encoder = self.region_encoder
         if auxiliary_features is None:
             if auxiliary_boxes is None:

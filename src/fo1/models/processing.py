@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+import transformers
 from PIL import Image
 from torch import Tensor
-from transformers import BatchFeature, CLIPImageProcessorPil, ProcessorMixin
+from transformers import AutoTokenizer, BatchFeature, CLIPImageProcessorPil, ProcessorMixin
 
 from fo1.geometry import cap_size, check_boxes, clip_boxes, scale_boxes
 from fo1.models.conversion import is_published, published_image_processor, published_tokenizer
@@ -70,7 +71,13 @@ class FO1Processor(ProcessorMixin):
             and is_published(folder)
         ):
             return cls.from_published(folder)
-        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        stored, _ = cls.get_processor_dict(pretrained_model_name_or_path, **kwargs)
+        return cls(
+            image_processor=_pillow_processor(stored["image_processor"]),
+            auxiliary_image_processor=_pillow_processor(stored["auxiliary_image_processor"]),
+            tokenizer=AutoTokenizer.from_pretrained(pretrained_model_name_or_path, **kwargs),
+            image_token=stored["image_token"],
+        )
 
     @classmethod
     def from_published(cls, folder: Path) -> "FO1Processor":
@@ -218,3 +225,10 @@ def make_auxiliary_processor(mean: Sequence[float], std: Sequence[float]) -> CLI
         image_mean=list(mean),
         image_std=list(std),
     )
+
+
+def _pillow_processor(stored: dict[str, Any]) -> Any:
+    """Return the stored image processor on Pillow, whatever else is installed, so that pixels are the same anywhere."""
+    settings = dict(stored)
+    name = settings.pop("image_processor_type").removesuffix("Fast").removesuffix("Pil")
+    return getattr(transformers, f"{name}Pil")(**settings)
