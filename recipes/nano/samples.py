@@ -75,14 +75,14 @@ class SampleMaker:
                 scene,
                 objects=tuple(
                     replace(o, name=t.names[0], names=t.names[:4], unsure=(), colour="")
-                    for o, t in zip(scene.objects, things)
+                    for o, t in zip(scene.objects, things, strict=True)
                 ),
             )
         chosen = self._choose_regions(record, rng)
         boxes, owner, iou = (record[key][chosen] for key in ("boxes", "owner", "iou"))
         raw = record["raw"][torch.from_numpy(chosen)].float()
         if imagined:
-            kinds = [things[o].kind if v >= MISS else None for o, v in zip(owner, iou)]
+            kinds = [things[o].kind if v >= MISS else None for o, v in zip(owner, iou, strict=True)]
             raw = self.imagination.move(raw, kinds, np.clip((iou - 0.2) / 0.7, 0, 1), rng)
         with torch.no_grad():
             features = self.encoder.finish(raw)
@@ -98,7 +98,9 @@ class SampleMaker:
             features=features,
             queries=tuple(self._queries(scene, things, owner, iou, rng)),
             turns=tuple(self._turns(scene, things, owner, iou, rng)),
-            names=tuple(things[o].names if v >= MATCH else () for o, v in zip(owner, iou)),
+            names=tuple(
+                things[o].names if v >= MATCH else () for o, v in zip(owner, iou, strict=True)
+            ),
         )
 
     def _imagine(self, scene: Scene, rng: np.random.Generator) -> list[Thing]:
@@ -150,7 +152,7 @@ class SampleMaker:
         """Return the query for a name."""
         positive = np.array([self.is_named(t, name) for t in things], bool)
         unsure = np.array(
-            [not p and self.is_unsure(t, name) for p, t in zip(positive, things)], bool
+            [not p and self.is_unsure(t, name) for p, t in zip(positive, things, strict=True)], bool
         )
         return Query(name, self._targets(positive, unsure, owner, iou))
 

@@ -2,12 +2,14 @@
 
     python recipes/nano/train.py --weights DIR --tokenizer DIR --cache DIR --out RUN
 
+Several processes: torchrun --nproc-per-node 2 recipes/nano/train.py ... (the batch is divided among them).
 A stopped run goes on at its last checkpoint. `--export DIR` writes the model when training is done.
 """
 
 import argparse
 import json
 import logging
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,6 +39,7 @@ from fo1.models.pooling import box_embedding
 from fo1.models.processing import make_auxiliary_processor
 from fo1.training import Stage, Trainer
 from fo1.training.stages import HOST, HOST_LANGUAGE, REGIONS
+from fo1.training.trainer import process_rank
 
 SOURCES = ("imagenet", "coco")
 NOTHING = "nothing"
@@ -57,7 +60,7 @@ STAGES = (
     Stage(
         name="perception",
         learns=(*REGIONS, *HOST_LANGUAGE),
-        steps=2400,
+        steps=2000,
         learning_rate=8e-4,
         losses={"lm": 1.0, "score": 1.0, "align": 0.25, "speak": 0.1},
     ),
@@ -175,7 +178,8 @@ class Losses:
         self._classes: dict[str, list[tuple[int, ...]]] = {}
 
     def __call__(self, model, step: int, stage: Stage) -> dict[str, Tensor]:
-        rng = np.random.default_rng([self.seed, step])
+        rank = process_rank()
+        rng = np.random.default_rng([self.seed, step, rank] if rank else [self.seed, step])
         chosen = rng.integers(len(self.records), size=self.batch)
         samples = [self.maker(self.records[i], rng) for i in chosen]
         batch = self.collate(samples)
@@ -184,11 +188,9 @@ class Losses:
             regions = self.spoken_regions(model, samples, batch)
         else:
             features = [f for f in batch.features]
+            noise = _generator(self.seed, step + 10_000_000 * rank)
             if model.training:
-                features = [
-                    f + 0.05 * torch.randn(f.shape, generator=_generator(self.seed, step))
-                    for f in features
-                ]
+                features = [f + 0.05 * torch.randn(f.shape, generator=noise) for f in features]
             regions = model.encode_regions(encoding, None, batch.host_boxes, features)
         states, embeddings = model.branch_states(
             batch.prefix_ids,
@@ -330,6 +332,9 @@ def main() -> None:
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.manual_seed(args.seed)
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes > 1:
+        torch.distributed.init_process_group("gloo")
 
     tokenizer = AutoTokenizer.from_pretrained(args.tokenizer)
     processor, lexicon, pack = build_processor(tokenizer), Lexicon.load(), PicturePack.open()
@@ -354,11 +359,15 @@ def main() -> None:
     )
 
     stages = [replace(s, steps=max(1, int(s.steps * args.steps))) for s in STAGES]
-    losses = Losses(model, processor, records, maker, lexicon, vocabulary, args.batch, args.seed)
+    losses = Losses(
+        model, processor, records, maker, lexicon, vocabulary, args.batch // processes, args.seed
+    )
     trainer = Trainer(model, stages, losses, args.out, every=200, precision=torch.bfloat16)
     trainer.run(args.until)
-    if args.export:
+    if args.export and process_rank() == 0:
         export(model.eval(), processor, args.export)
+    if processes > 1:
+        torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def test_apply_stage_thaws_exactly_the_named_parameters() -> None:
 
 
 def test_apply_stage_refuses_a_prefix_without_parameters() -> None:
-    with pytest.raises(ValueError, match="'third.'"):
+    with pytest.raises(ValueError, match=r"'third\.'"):
         apply_stage(Two(), Stage(name="x", learns=("third.",), steps=1, learning_rate=1.0))
 
 

@@ -27,6 +27,28 @@ from fo1.prompts import REGION_PLACEHOLDER
 PUBLISHED_MODEL_TYPE = "omchat_qwen2_5_vl"
 HOST_PIXELS = (56 * 56, 2048 * 2048)
 
+TEXT_KEYS = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "hidden_act",
+    "max_position_embeddings",
+    "initializer_range",
+    "rms_norm_eps",
+    "use_cache",
+    "attention_dropout",
+    "use_sliding_window",
+    "sliding_window",
+    "max_window_layers",
+    "tie_word_embeddings",
+    "bos_token_id",
+    "eos_token_id",
+)
+"""Options of the language model that stand at the top of the published config.json."""
+
 DAVIT_SIZES: dict[str, dict[str, Any]] = {
     "davit-large": {
         "depths": [1, 1, 9, 1],
@@ -157,15 +179,7 @@ def published_config(folder: Path) -> FO1Config:
         )
     vision = {key: value for key, value in raw["vision_config"].items() if key != "rope_scaling"}
     host = Qwen2_5_VLConfig(
-        text_config={
-            key: raw[key]
-            for key in (
-                "vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads "
-                "hidden_act max_position_embeddings initializer_range rms_norm_eps use_cache attention_dropout "
-                "use_sliding_window sliding_window max_window_layers tie_word_embeddings bos_token_id eos_token_id"
-            ).split()
-            if key in raw
-        }
+        text_config={key: raw[key] for key in TEXT_KEYS if key in raw}
         | {
             "rope_parameters": {
                 "rope_type": "default",

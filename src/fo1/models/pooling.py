@@ -141,7 +141,8 @@ def _pool_each(
 def box_embedding(boxes: Tensor, frame: tuple[float, float], width: int) -> Tensor:
     """Return the (N, width) float32 sine embedding of each box's centre and size.
 
-    Parity: blocks stand in the order cy, cx, w, h; sine on even and cosine on odd places; temperature 10000; scale 2 pi.
+    Parity: blocks stand in the order cy, cx, w, h; sine on even and cosine on odd places;
+    temperature 10000; scale 2 pi.
 
     Args:
         boxes: (N, 4) xyxy pixels.

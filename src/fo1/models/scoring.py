@@ -1,7 +1,8 @@
 """Score head: which of N regions match each of K queries, in one pass (see docs: one probability per pair).
 
-A query is a branch `<ground>name</ground><objects>` behind the shared prefix (picture and regions). Every branch sees the
-prefix and itself, and all branches start at the same position, so the pass equals K separate ones.
+A query is a branch `<ground>name</ground><objects>` behind the shared prefix (picture and regions).
+Every branch sees the prefix and itself, and all branches start at the same position, so the pass
+equals K separate ones.
 
 Legend: B scenes, P prefix tokens, K queries, T tokens of all branches together, N regions, D language width,
 E evidence classes.

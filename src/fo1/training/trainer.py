@@ -27,7 +27,8 @@ class Trainer:
         model: what learns.
         stages: in order.
         losses: returns the named losses of one step; must depend on its arguments alone, so that a
-            resumed run sees the same data: `losses(model, step over all stages, stage)`.
+            resumed run sees the same data: `losses(model, step over all stages, stage)`. Under `torchrun`
+            each process should draw its own share of the batch (see `process_rank`).
         folder: for checkpoints and `log.jsonl`.
         every: steps between checkpoints.
         precision: type of the forward pass; parameters stay float32.
@@ -99,6 +100,7 @@ class Trainer:
             )
             optimizer.zero_grad(set_to_none=True)
             total.backward()
+            average_gradients(learning)
             norm = nn.utils.clip_grad_norm_(learning, 1.0)
             if not torch.isfinite(norm):
                 raise FloatingPointError(
@@ -107,7 +109,7 @@ class Trainer:
             optimizer.step()
             for key, value in parts.items():
                 seen.setdefault(key, []).append(float(value.detach()))
-            if (step + 1 - first) % 50 == 0 or step + 1 == last:
+            if process_rank() == 0 and ((step + 1 - first) % 50 == 0 or step + 1 == last):
                 self._log(stage, step + 1, last, step + 1 - begin, time.monotonic() - start, seen)
                 seen = {}
             if (step + 1) % self.every == 0 or step + 1 == last:
@@ -147,6 +149,8 @@ class Trainer:
             file.write(json.dumps(row) + "\n")
 
     def _save(self, step: int, optimizer: torch.optim.Optimizer) -> None:
+        if process_rank() != 0:
+            return
         part = self.checkpoint.with_suffix(".part")
         with part.open("wb") as file:
             torch.save(
@@ -160,6 +164,29 @@ class Trainer:
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, self.checkpoint)
+
+
+def process_rank() -> int:
+    """Return the number of this process among those that train together, 0 when it is alone."""
+    return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+
+
+def average_gradients(parameters: Sequence[Tensor]) -> None:
+    """Replace each gradient by its mean over all processes that train together; nothing to do for one."""
+    if not torch.distributed.is_initialized():
+        return
+    for parameter in parameters:
+        if parameter.grad is None:  # unused on this process only
+            parameter.grad = torch.zeros_like(parameter)
+    flat = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
+    torch.distributed.all_reduce(flat)
+    flat /= torch.distributed.get_world_size()
+    offset = 0
+    for parameter in parameters:
+        assert parameter.grad is not None
+        count = parameter.grad.numel()
+        parameter.grad.copy_(flat[offset : offset + count].view_as(parameter.grad))
+        offset += count
 
 
 def schedule(step: int, steps: int, warmup: int) -> float:
