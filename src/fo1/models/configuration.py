@@ -66,7 +66,7 @@ class RegionEncoderConfig(PreTrainedConfig):
     """
 
     model_type = "fo1_region_encoder"
-    sub_configs: ClassVar = {"auxiliary_config": AutoConfig}
+    sub_configs: ClassVar[Any] = {"auxiliary_config": AutoConfig}
 
     def __init__(
         self,
@@ -134,7 +134,7 @@ class FO1Config(PreTrainedConfig):
     """
 
     model_type = "fo1"
-    sub_configs: ClassVar = {
+    sub_configs: ClassVar[Any] = {
         "vlm_config": AutoConfig,
         "region_config": RegionEncoderConfig,
         "score_config": ScoreHeadConfig,

@@ -3,6 +3,8 @@
 The library's backbone returns its last map only; its public stages are run here one by one so that all four come out.
 """
 
+from typing import Any, cast
+
 from torch import Tensor
 from transformers import Florence2VisionConfig
 from transformers.models.florence2.modeling_florence2 import Florence2VisionBackbone
@@ -21,9 +23,9 @@ class DaViT(Florence2VisionBackbone):
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, ...]:
         """Return four maps (B, C_l, H_l, W_l), finest first, from pixels (B, 3, H, W)."""
-        x = pixel_values.to(self.convs[0].conv.weight.dtype)
+        x = pixel_values.to(self.dtype)
         maps = []
-        for embed, blocks in zip(self.convs, self.blocks, strict=True):
+        for embed, blocks in zip(self.convs, cast(Any, self.blocks), strict=True):
             x = embed(x)
             for block in blocks:
                 x = block(x)

@@ -39,6 +39,8 @@ class LightEncoder(nn.Module):
         self.head_width = levels[-1][1]
         self.evidence_widths = tuple(n for n in (config.imagenet_classes, config.coco_classes) if n)
         self.width = self.feature_width + sum(self.evidence_widths)
+        self.feature_mean: Tensor
+        self.feature_std: Tensor
         self.register_buffer("feature_mean", torch.zeros(self.feature_width))
         self.register_buffer("feature_std", torch.ones(self.feature_width))
 
@@ -65,8 +67,8 @@ class LightEncoder(nn.Module):
 
     def pool_raw(self, maps: tuple[Tensor, ...], boxes: Tensor, output_size: int) -> Tensor:
         """Return (N, F + detector classes) float32: pooled features and class probabilities, worth caching."""
-        *maps, size = maps
-        boxes = boxes.to(maps[0].device).float()
+        *views, size = maps
+        boxes = boxes.to(views[0].device).float()
         count = len(self.strides)
         features = boxes.new_zeros(len(boxes), self.feature_width)
         choice = self.choose_side(boxes, size)
@@ -74,7 +76,7 @@ class LightEncoder(nn.Module):
             chosen = choice == index
             if chosen.any():
                 frame = _resized(size, side)
-                level = [m[0] for m in maps[index * count : (index + 1) * count]]
+                level = [m[0] for m in views[index * count : (index + 1) * count]]
                 features[chosen] = self._pool_classifier(
                     level, boxes[chosen] * (frame / size).repeat(2), output_size
                 )
@@ -84,7 +86,7 @@ class LightEncoder(nn.Module):
         middle = shrink_boxes(boxes * (frame / size).repeat(2), MIDDLE)
         classes = [
             pool_regions(m[0], middle, stride, output_size)
-            for m, stride in zip(maps[-len(DETECTOR_STRIDES) :], DETECTOR_STRIDES, strict=True)
+            for m, stride in zip(views[-len(DETECTOR_STRIDES) :], DETECTOR_STRIDES, strict=True)
         ]
         return torch.cat([features, torch.stack(classes).amax(0)], dim=-1)
 

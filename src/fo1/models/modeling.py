@@ -9,12 +9,12 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from transformers import AutoModelForImageTextToText, GenerationMixin, PreTrainedModel
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from fo1.models.configuration import FO1Config
 from fo1.models.conversion import (
@@ -70,7 +70,7 @@ class FO1ForConditionalGeneration(PreTrainedModel, GenerationMixin):
 
     config_class = FO1Config
     base_model_prefix = "vlm"
-    input_modalities = ("image", "text")
+    input_modalities = ["image", "text"]  # noqa: RUF012 - the library's own type
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_flash_attn = True
@@ -95,10 +95,10 @@ class FO1ForConditionalGeneration(PreTrainedModel, GenerationMixin):
         if folder is not None and (folder / "config.json").is_file() and is_published(folder):
             kwargs.setdefault("config", published_config(folder))
             kwargs["state_dict"] = published_weights(folder)
-            model, info = super().from_pretrained(None, *args, **kwargs)
+            model, info = cast(Any, super().from_pretrained(None, *args, **kwargs))
             model.generation_config = published_generation_config(folder)
         else:
-            model, info = super().from_pretrained(name, *args, **kwargs)
+            model, info = cast(Any, super().from_pretrained(name, *args, **kwargs))
         check_complete(info, str(name))
         return (model, info) if with_info else model
 
@@ -368,8 +368,6 @@ class FO1ForConditionalGeneration(PreTrainedModel, GenerationMixin):
             query_classes: per evidence source and query, the class indices that the query names.
             inputs: as in `forward`.
         """
-        if self.score_head is None:
-            raise ValueError("this model has no score head; use generate, or train one")
         states, embeddings = self.branch_states(
             prefix_ids, torch.ones_like(prefix_ids), branches, regions=regions, **inputs
         )
@@ -386,6 +384,8 @@ class FO1ForConditionalGeneration(PreTrainedModel, GenerationMixin):
         query_classes: Sequence[Sequence[Sequence[int]]] = (),
     ) -> Tensor:
         """Return (N, K) logits of one row of `branch_states`; arguments as in `score`."""
+        if self.score_head is None:
+            raise ValueError("this model has no score head; use generate, or train one")
         prefix = prefix_ids.shape[1]
         region_states = states[row, :prefix][prefix_ids[row] == self.config.region_placeholder_id]
         ends = prefix + branches.ends(row)

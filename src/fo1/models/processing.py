@@ -51,6 +51,7 @@ class FO1Processor(ProcessorMixin):
         **kwargs: Any,
     ):
         self.image_token = image_token
+        self.auxiliary_image_processor: Any
         super().__init__(
             image_processor=image_processor,
             auxiliary_image_processor=auxiliary_image_processor,
@@ -114,7 +115,8 @@ class FO1Processor(ProcessorMixin):
             )
         data = self.prepare_pictures(images, boxes) if images else {}
         if prompts:
-            data |= self.prepare_text(prompts, data, [len(b) for b in boxes])
+            counts = [len(b) for b in data.get("auxiliary_boxes", ())]
+            data |= self.prepare_text(prompts, data, counts)
         return BatchFeature(data)
 
     def prepare_pictures(
@@ -127,7 +129,7 @@ class FO1Processor(ProcessorMixin):
             checked = check_boxes(given, size, where=f"boxes of picture {index}")
             target = cap_size(size, MAX_SIDE, MIN_SIDE)
             if target != size:
-                image = image.resize(target[::-1], Image.Resampling.BICUBIC)
+                image = image.resize((target[1], target[0]), Image.Resampling.BICUBIC)
             capped.append(image)
             # Unlike the reference, boxes are scaled as well when a tiny picture is enlarged.
             auxiliary_boxes.append(

@@ -8,10 +8,11 @@ Legend: N regions, C channels, H W map size, D width of the language model.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
+from transformers import Florence2VisionConfig
 
 from fo1.models.configuration import PROJECTOR_PATTERN, LightEncoderConfig, RegionEncoderConfig
 from fo1.models.davit import DaViT
@@ -23,7 +24,10 @@ from fo1.models.pyramid import SimplePyramid
 class AuxiliaryEncoder(Protocol):
     """What the region encoder asks of a second vision encoder."""
 
-    width: int
+    @property
+    def width(self) -> int:
+        """Width of a pooled feature."""
+        ...
 
     def __call__(self, pixel_values: Tensor) -> tuple[Tensor, ...]:
         """Return the maps (1, C_l, H_l, W_l) of one picture (1, 3, H, W)."""
@@ -70,11 +74,11 @@ class RegionEncoder(nn.Module):
     def __init__(self, config: RegionEncoderConfig):
         super().__init__()
         self.config = config
-        self.auxiliary: AuxiliaryEncoder
+        self.auxiliary: Any  # an AuxiliaryEncoder; modules can't be declared as protocols
         if isinstance(config.auxiliary_config, LightEncoderConfig):
             self.auxiliary = LightEncoder(config.auxiliary_config)
         else:
-            self.auxiliary = DaViT(config.auxiliary_config)
+            self.auxiliary = DaViT(cast(Florence2VisionConfig, config.auxiliary_config))
         self.pyramid = (
             SimplePyramid(config.host_width, config.pyramid_width) if config.use_pyramid else None
         )

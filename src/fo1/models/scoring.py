@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from fo1.models.configuration import ScoreHeadConfig
 
@@ -75,8 +76,11 @@ class ScoreHead(nn.Module):
 
     def words_logits(self, region_embeddings: Tensor, query_words: Tensor) -> Tensor:
         """Return (N, K): the term that needs no language model, bias included."""
-        regions = nn.functional.normalize(self.region_words(region_embeddings.float()), dim=-1)
-        queries = nn.functional.normalize(self.query_words(query_words.float()), dim=-1)
+        width = region_embeddings.shape[-1:]
+        # Word embeddings are small; without a norm the biases of the first layers would drown them.
+        regions = self.region_words(F.layer_norm(region_embeddings.float(), width))
+        queries = self.query_words(F.layer_norm(query_words.float(), width))
+        regions, queries = F.normalize(regions, dim=-1), F.normalize(queries, dim=-1)
         return self.words_scale * regions @ queries.T + self.bias
 
     def evidence_logits(self, evidence: Tensor) -> Tensor:

@@ -1,10 +1,12 @@
 """Registry of host families; adding one is one file and one line here."""
 
+from collections.abc import Mapping
+
 from fo1.errors import CheckpointError
 from fo1.models.families.base import HostFeatures, VLMFamily
 from fo1.models.families.qwen2_5_vl import Qwen2_5_VL
 
-FAMILIES: dict[str, VLMFamily] = {family.model_type: family for family in (Qwen2_5_VL(),)}
+FAMILIES: Mapping[str, VLMFamily] = {family.model_type: family for family in (Qwen2_5_VL(),)}
 
 __all__ = ["FAMILIES", "HostFeatures", "VLMFamily", "get_family"]
 

@@ -7,8 +7,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedConfig, PreTrainedModel
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from fo1.models.region_encoder import HostMaps
 
@@ -51,35 +50,44 @@ class HostFeatures:
 class VLMFamily(Protocol):
     """One kind of host, keyed on `config.model_type`."""
 
-    model_type: str
-    image_inputs: tuple[str, ...]
-    """Names of the picture inputs that the family's processor makes and `encode_images` reads."""
-    image_markup: str
-    """Text around one picture in a prompt; `<image>` stands for its tokens."""
+    @property
+    def model_type(self) -> str:
+        """The host's `config.model_type`."""
+        ...
 
-    def map_width(self, config: PreTrainedConfig) -> int:
+    @property
+    def image_inputs(self) -> tuple[str, ...]:
+        """Names of the picture inputs that the family's processor makes and `encode_images` reads."""
+        ...
+
+    @property
+    def image_markup(self) -> str:
+        """Text around one picture in a prompt; `<image>` stands for its tokens."""
+        ...
+
+    def map_width(self, config: Any) -> int:
         """Return the channels of one feature map."""
         ...
 
-    def map_stride(self, config: PreTrainedConfig) -> int:
+    def map_stride(self, config: Any) -> int:
         """Return the pixels per cell of the feature maps."""
         ...
 
-    def region_layers(self, config: PreTrainedConfig) -> tuple[int, ...]:
+    def region_layers(self, config: Any) -> tuple[int, ...]:
         """Return the vision blocks whose outputs serve as feature maps, first block is 0."""
         ...
 
-    def image_token_id(self, config: PreTrainedConfig) -> int:
+    def image_token_id(self, config: Any) -> int:
         """Return the id that marks the positions of image tokens."""
         ...
 
-    def encode_images(self, vlm: PreTrainedModel, inputs: Mapping[str, Any]) -> HostFeatures:
+    def encode_images(self, vlm: Any, inputs: Mapping[str, Any]) -> HostFeatures:
         """Return tokens and maps from one run of the host's own vision encoder."""
         ...
 
     def position_ids(
         self,
-        vlm: PreTrainedModel,
+        vlm: Any,
         input_ids: Tensor,
         attention_mask: Tensor,
         inputs: Mapping[str, Any],

@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 from transformers.vision_utils import get_vision_window_index
 
 from fo1.models.families.base import HostFeatures
@@ -19,25 +18,23 @@ class Qwen2_5_VL:
     image_inputs = ("pixel_values", "image_grid_thw")
     image_markup = "<|vision_start|><image><|vision_end|>"
 
-    def map_width(self, config: Qwen2_5_VLConfig) -> int:
+    def map_width(self, config: Any) -> int:
         """Return the channels of one feature map."""
         return config.vision_config.hidden_size
 
-    def map_stride(self, config: Qwen2_5_VLConfig) -> int:
+    def map_stride(self, config: Any) -> int:
         """Return the pixels per cell of the feature maps."""
         return config.vision_config.patch_size
 
-    def region_layers(self, config: Qwen2_5_VLConfig) -> tuple[int, ...]:
+    def region_layers(self, config: Any) -> tuple[int, ...]:
         """Return the full-attention blocks."""
         return tuple(config.vision_config.fullatt_block_indexes)
 
-    def image_token_id(self, config: Qwen2_5_VLConfig) -> int:
+    def image_token_id(self, config: Any) -> int:
         """Return the id of the image pad token."""
         return config.image_token_id
 
-    def encode_images(
-        self, vlm: Qwen2_5_VLForConditionalGeneration, inputs: Mapping[str, Any]
-    ) -> HostFeatures:
+    def encode_images(self, vlm: Any, inputs: Mapping[str, Any]) -> HostFeatures:
         """Return tokens and maps; reads `pixel_values` (patches, 1176) and `image_grid_thw` (B, 3)."""
         config, grids = vlm.config.vision_config, inputs["image_grid_thw"]
         outputs = vlm.get_image_features(
@@ -70,7 +67,7 @@ class Qwen2_5_VL:
 
     def position_ids(
         self,
-        vlm: Qwen2_5_VLForConditionalGeneration,
+        vlm: Any,
         input_ids: Tensor,
         attention_mask: Tensor,
         inputs: Mapping[str, Any],
