@@ -1,0 +1,75 @@
+"""The command line: `fo1 detect photo.jpg -q cat`. Nobody imports it.
+
+Exit status: 0 all done; 1 some pictures failed; 2 wrong use, found before any work; 130 stopped.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from contextlib import nullcontext, redirect_stdout
+from io import TextIOWrapper
+from typing import TextIO
+
+from fo1.cli.arguments import DOCTOR, Arguments, build_parser, parse
+from fo1.cli.job import plan
+from fo1.cli.quiet import quiet
+from fo1.errors import FO1Error
+
+OK, FAILED, WRONG_USE, STOPPED = 0, 1, 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status.
+
+    Args:
+        argv: the words behind `fo1`; those of the process if not given.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    out = sys.stdout
+    if isinstance(out, TextIOWrapper):  # a terminal of few letters shows the rest escaped
+        out.reconfigure(errors="backslashreplace")
+    try:
+        return _run(words, out)
+    except SystemExit as stop:  # argparse leaves this way after --help and --version
+        return int(stop.code or OK)
+    except KeyboardInterrupt:
+        return _fail("stopped", STOPPED, words)
+    except BrokenPipeError:
+        # Whoever read the output has gone; the interpreter must not flush into the closed pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+        return FAILED
+    except FO1Error as error:
+        return _fail(str(error), WRONG_USE, words)
+    except Exception as error:  # the last edge: a user gets one line, --debug the traceback
+        reason = " ".join(str(error).split())[:200]
+        hint = "run it again with --debug, and see fo1 doctor"
+        return _fail(f"{type(error).__name__}: {reason}; {hint}", FAILED, words)
+
+
+def _run(words: Sequence[str], out: TextIO) -> int:
+    arguments = parse(build_parser(), words)
+    silence = nullcontext() if arguments.debug else quiet()
+    # Whatever a library prints must not reach a reader of JSON.
+    with redirect_stdout(sys.stderr), silence:
+        if arguments.command == DOCTOR:
+            return _doctor(arguments, out)
+        job = plan(arguments)
+        from fo1.cli.work import work
+
+        return FAILED if work(job, out, sys.stderr) else OK
+
+
+def _doctor(arguments: Arguments, out: TextIO) -> int:
+    from fo1.cli.doctor import examine, report
+
+    checks = examine(arguments.model, arguments.device)
+    out.write(report(checks, as_json=arguments.json))
+    return OK if all(check.ok for check in checks) else FAILED
+
+
+def _fail(message: str, status: int, words: Sequence[str]) -> int:
+    if "--debug" in words:
+        traceback.print_exc()
+    sys.stderr.write(f"fo1: {message}\n")
+    return status

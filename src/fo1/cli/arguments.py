@@ -1,0 +1,223 @@
+"""The words of the command line and their help."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+import fo1
+from fo1.errors import InputError
+from fo1.prompts import Task
+from fo1.proposals import names
+
+DOCTOR = "doctor"
+SEPARATOR = ";"
+
+_ABOUT = {
+    Task.DETECT: "find everything that the queries name",
+    Task.REFER: "find the one thing that an expression means",
+    Task.COUNT: "count what a query names",
+    Task.DESCRIBE: "say what regions show",
+    Task.READ: "read the text in regions",
+    Task.ASK: "answer a question; <region3> in it names a region",
+    Task.GROUND: "describe the picture, with a region for each thing mentioned",
+    Task.SIMILAR: "find the other regions that show what one region shows",
+}
+
+_EXAMPLES = {
+    "fo1": """\
+  fo1 detect photo.jpg -q cat -q "coffee cup"       what is where, with a score on each box
+  fo1 detect *.jpg -q "cat; dog" --json             one JSON object per picture and line
+  fo1 refer photo.jpg -q "the cup on the left"
+  fo1 count photo.jpg -q orange --save counted.png
+  fo1 describe photo.jpg --boxes boxes.json --region 0
+  fo1 ask photo.jpg -q "why is <region1> wet?" --boxes boxes.json
+  fo1 doctor                                        is everything in place?""",
+    Task.DETECT: """\
+  fo1 detect photo.jpg -q cat -q "coffee cup"
+  fo1 detect *.jpg -q "cat; dog; bird" --json > found.jsonl
+  fo1 detect photo.jpg -q cat --boxes boxes.json --save found.png""",
+    Task.REFER: '  fo1 refer photo.jpg -q "the cup on the left"',
+    Task.COUNT: "  fo1 count photo.jpg -q orange --save counted.png",
+    Task.DESCRIBE: """\
+  fo1 describe photo.jpg                            the ten likeliest boxes
+  fo1 describe photo.jpg --boxes boxes.json --region 0 --region 3 --detail detailed""",
+    Task.READ: "  fo1 read photo.jpg --boxes boxes.json",
+    Task.ASK: """\
+  fo1 ask photo.jpg -q "what is on the table?"
+  fo1 ask photo.jpg -q "why is <region1> wet?" --boxes boxes.json""",
+    Task.GROUND: "  fo1 ground photo.jpg --save grounded.png",
+    Task.SIMILAR: "  fo1 similar photo.jpg --boxes boxes.json --region 4",
+    DOCTOR: "  fo1 doctor\n  fo1 doctor --model ./my-model --json",
+}
+
+_STATUS = """\
+exit status:
+  0 all done; 1 some pictures failed; 2 wrong use, found before any work; 130 stopped"""
+
+
+class Arguments(argparse.Namespace):
+    """The parsed words, by the names of the options.
+
+    Attributes:
+        command: the value of a `Task`, or "doctor".
+        images: pictures as they were typed.
+    """
+
+    command: str
+    images: list[str]
+    query: list[str]
+    boxes: str | None
+    proposer: str | None
+    region: list[int] | None
+    detail: str
+    model: str
+    device: str | None
+    threshold: float | None
+    save: str | None
+    json: bool
+    debug: bool
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaints are one line, like all others of fo1."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing usage and leaving.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(f"{message}; see {self.prog} --help")
+
+
+def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> Arguments:
+    """Return the parsed words; options may stand before, between and behind the pictures.
+
+    Raises:
+        InputError: there is no command, or an option is unknown or has no usable value.
+    """
+    arguments, rest = parser.parse_known_args(words, Arguments())
+    if arguments.command is None:
+        parser.error("give a command, for example: fo1 detect photo.jpg -q cat")
+    unknown = [word for word in rest if word.startswith("-") and word != "--"]
+    if unknown or (rest and arguments.command == DOCTOR):
+        word = (unknown or rest)[0]
+        known = f"see fo1 {arguments.command} --help"
+        raise InputError(f"fo1 {arguments.command} does not know '{word}'; {known}")
+    if arguments.command != DOCTOR:
+        arguments.images += [word for word in rest if word != "--"]
+    return arguments
+
+
+def build_parser() -> Parser:
+    """Return the parser of all commands."""
+    parser = Parser(
+        prog="fo1",
+        description="Find, count, describe and discuss the things in pictures. Every box becomes "
+        "a region token; every answer names regions.",
+        epilog=_epilog("fo1"),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"fo1 {fo1.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for task, about in _ABOUT.items():
+        _add_task(_add_command(commands, str(task), about), task)
+    doctor = _add_command(commands, DOCTOR, "check the installation and the model's files")
+    _add_model_options(doctor)
+    doctor.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+def _add_command(commands: Any, name: str, about: str) -> Parser:
+    return commands.add_parser(
+        name,
+        help=about,
+        description=f"{about[0].upper()}{about[1:]}.",
+        epilog=_epilog(name),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def _add_task(parser: Parser, task: Task) -> None:
+    parser.set_defaults(query=[], region=None, detail="brief")
+    parser.add_argument("images", metavar="IMAGE", nargs="*", default=[], help="picture files")
+    if task in (Task.DETECT, Task.REFER, Task.COUNT, Task.ASK):
+        what = {Task.REFER: "the expression", Task.ASK: "the question"}.get(task, "a name")
+        several = "" if task is Task.ASK else f"; repeat it, or put '{SEPARATOR}' between several"
+        parser.add_argument(
+            "-q", "--query", metavar="TEXT", action="append", help=f"{what}{several}"
+        )
+    if task in (Task.DESCRIBE, Task.READ, Task.SIMILAR):
+        unnamed = {Task.SIMILAR: "", Task.DESCRIBE: "repeat it; ", Task.READ: "repeat it; "}[task]
+        unnamed += "" if task is Task.SIMILAR else "up to ten of the boxes if left out"
+        parser.add_argument(
+            "--region",
+            metavar="N",
+            action="append",
+            type=_number(int, 0, None),
+            help="number of a region, counted from 0" + (f"; {unnamed}" if unnamed else ""),
+        )
+    if task is Task.DESCRIBE:
+        parser.add_argument(
+            "--detail", choices=("brief", "detailed"), help="how much to say (brief)"
+        )
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
+        "--boxes",
+        metavar="FILE",
+        help="JSON list of [x1, y1, x2, y2] in pixels, taken as the regions of every picture; "
+        "- reads standard input",
+    )
+    source.add_argument(
+        "--proposer", metavar="NAME", help=f"where boxes come from: {', '.join(names())}"
+    )
+    _add_model_options(parser)
+    parser.add_argument(
+        "--threshold",
+        metavar="P",
+        type=_number(float, 0, 1),
+        help="least score of a detection, 0 to 1",
+    )
+    parser.add_argument(
+        "--save",
+        metavar="PICTURE",
+        help="write the picture with its detections; for several pictures give a folder that "
+        "exists, or a pattern such as found/{stem}.png or found/{index}.png",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object per picture and line"
+    )
+
+
+def _add_model_options(parser: Parser) -> None:
+    parser.add_argument(
+        "--model", metavar="NAME", default="nano", help="nano, a folder or a hub id (nano)"
+    )
+    parser.add_argument(
+        "--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (cuda if there is a GPU)"
+    )
+    parser.add_argument("--debug", action="store_true", help="show tracebacks and warnings")
+
+
+def _number(
+    kind: type[int] | type[float], least: float, most: float | None
+) -> Callable[[str], float]:
+    """Return a reader of numbers in a range."""
+    span = f"from {least} to {most}" if most is not None else f"of at least {least}"
+
+    def read(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not value >= least or (most is not None and not value <= most):
+            raise argparse.ArgumentTypeError(f"'{text}' is no number {span}")
+        return value
+
+    return read
+
+
+def _epilog(name: str) -> str:
+    return f"examples:\n{_EXAMPLES[name]}\n\n{_STATUS}"

@@ -1,0 +1,98 @@
+"""Rows: what a picture gives, as JSON and as a table."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from fo1.pipeline import Outcome, Scene
+from fo1.prompts import Task
+
+Row: TypeAlias = dict[str, Any]
+"""One picture's result or failure, ready for JSON."""
+
+
+def result_row(
+    image: str, task: Task, scene: Scene, outcome: Outcome, seconds: Mapping[str, float]
+) -> Row:
+    """Return the row of a picture; boxes in pixels of the original picture, two decimals.
+
+    Args:
+        image: as it was typed.
+        task: what was asked.
+        scene: the picture.
+        outcome: what came back.
+        seconds: time for load (reading the picture and, in the first row, the model), propose,
+            encode, answer.
+    """
+    height, width = scene.image_size
+    return {
+        "image": image,
+        "width": width,
+        "height": height,
+        "model": scene.engine.name,
+        "proposer": scene.proposer,
+        "task": str(task),
+        "regions": [[round(float(side), 2) for side in box] for box in scene.regions],
+        "detections": outcome.detections.to_dicts(),
+        "texts": [{"region": said.region, "text": said.text} for said in outcome.texts],
+        "text": outcome.text,
+        "count": outcome.count,
+        "problems": [*scene.problems, *outcome.problems],
+        "seconds": {name: round(value, 4) for name, value in seconds.items()},
+    }
+
+
+def failure_row(image: str, error: str) -> Row:
+    """Return the row of a picture that could not be processed."""
+    return {"image": image, "error": error}
+
+
+def show(row: Row) -> str:
+    """Return a row for people: a line about the picture, then what was found, then a blank line."""
+    found, texts = row["detections"], row["texts"]
+    told = _summary(row)
+    lines = [f"{row['image']}  {row['width']} x {row['height']}  {told}"]
+    if row["text"]:
+        lines.append(f"  {row['text']}")
+    if found:
+        cells = [
+            (item["label"], f"{item['score']:.2f}", _box(item["box"]), str(item["region"]))
+            for item in found
+        ]
+        lines += _table(("label", "score", "box", "region"), cells, right=(1, 3))
+    if texts:
+        boxes = row["regions"]
+        cells = [(str(s["region"]), _box(boxes[s["region"]]), s["text"]) for s in texts]
+        lines += _table(("region", "box", "text"), cells, right=(0,))
+    return "\n".join(lines) + "\n\n"
+
+
+def _summary(row: Row) -> str:
+    if row["count"] is not None:
+        return f"count {row['count']}"
+    if row["task"] in (Task.DESCRIBE, Task.READ):
+        return _number(len(row["texts"]), "text")
+    if row["detections"] or row["text"] is None:
+        return _number(len(row["detections"]), "detection")
+    return _number(len(row["regions"]), "region")
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count or 'no'} {noun}{'' if count == 1 else 's'}"
+
+
+def _box(box: Sequence[float]) -> str:
+    return ", ".join(f"{side:.0f}" for side in box)
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int]) -> list[str]:
+    """Return aligned lines; columns in `right` end flush, the others begin flush."""
+    shown = [[" ".join(cell.split()) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(heads, *shown, strict=True)]
+    return [
+        "  "
+        + "  ".join(
+            cell.rjust(width) if place in right else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in (heads, *shown)
+    ]

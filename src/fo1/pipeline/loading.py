@@ -1,0 +1,127 @@
+"""A model's name to a model in memory, or one line that says what is wrong with it."""
+
+import re
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError
+from safetensors import SafetensorError
+from transformers import PreTrainedTokenizerBase
+
+from fo1.errors import CheckpointError, InputError
+from fo1.lexicon import Lexicon
+from fo1.models import FO1Config, FO1ForConditionalGeneration, FO1Processor
+from fo1.models.conversion import PUBLISHED_MODEL_TYPE
+from fo1.pipeline.engine import Engine
+
+PACKAGED = "nano"
+"""The model that ships with the package."""
+
+LEXICON_FILE = "lexicon.json.gz"
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.gz"]
+_LOADING_ERRORS = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError)
+
+
+def packaged_folder() -> Path:
+    """Return where the files of the packaged model lie."""
+    return Path(str(files("fo1").joinpath("assets", PACKAGED)))
+
+
+def find_model(name: str | Path) -> Path:
+    """Return the folder of a model; a hub id is downloaded or taken from the hub's cache.
+
+    Args:
+        name: "nano", a folder, or a hub id such as "owner/name".
+
+    Raises:
+        CheckpointError: it is none of these, or its files are missing.
+    """
+    text = str(name)
+    if text == PACKAGED:
+        folder = packaged_folder()
+        if not (folder / "config.json").is_file() or not (folder / "model.safetensors").is_file():
+            raise CheckpointError(
+                f"the files of '{PACKAGED}' are missing in {folder}; "
+                "run: pip install --force-reinstall fo1"
+            )
+        return folder
+    folder = Path(text)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise CheckpointError(f"{text} holds no config.json; give a folder with a checkpoint")
+        return folder
+    if folder.exists():
+        raise CheckpointError(f"{text} is a file; give the folder that holds the checkpoint")
+    if isinstance(name, Path) or not _HUB_ID.fullmatch(text) or text.startswith("."):
+        raise CheckpointError(
+            f"unknown model '{text}'; give '{PACKAGED}', a folder with a checkpoint, "
+            "or a hub id such as owner/name"
+        )
+    try:
+        return Path(snapshot_download(text, allow_patterns=_HUB_FILES))
+    except (OSError, ValueError, HfHubHTTPError) as error:
+        raise CheckpointError(
+            f"model '{text}' is neither a folder here nor on the hub within reach "
+            f"({type(error).__name__}); check the name, or give '{PACKAGED}' or a folder"
+        ) from error
+
+
+def choose_device(device: str | torch.device | None) -> torch.device:
+    """Return the device: the one asked for, else CUDA where there is a GPU, else the CPU.
+
+    Raises:
+        InputError: torch does not know the device or cannot reach it.
+    """
+    if device is None or device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InputError(
+            f"device '{device}' cannot be used here; give cpu, cuda, cuda:1 or mps, or leave it out"
+        ) from error
+    return chosen
+
+
+def load_engine(
+    name: str | Path, folder: Path, device: torch.device, dtype: torch.dtype | None
+) -> Engine:
+    """Return the model of a folder, in our layout or in the published one, ready to answer.
+
+    Args:
+        name: what the model is called in results.
+        folder: its files.
+        device: where it runs.
+        dtype: of its weights; bfloat16 on CUDA and float32 elsewhere if not given.
+
+    Raises:
+        CheckpointError: a file is missing, damaged or of another kind of model.
+    """
+    if dtype is None:
+        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    try:
+        model = FO1ForConditionalGeneration.from_pretrained(folder, dtype=dtype)
+        processor = FO1Processor.from_pretrained(folder)
+        lexicon = folder / LEXICON_FILE
+        loaded = Lexicon.load(lexicon) if lexicon.is_file() else None
+    except CheckpointError:
+        raise
+    except _LOADING_ERRORS as error:
+        known = f"'{FO1Config.model_type}' or '{PUBLISHED_MODEL_TYPE}'"
+        raise CheckpointError(
+            f"cannot load {folder} ({_reason(error)}); give a complete checkpoint "
+            f"of model_type {known}"
+        ) from error
+    if not isinstance(processor.tokenizer, PreTrainedTokenizerBase):
+        raise CheckpointError(f"{folder} holds no tokenizer; give a complete checkpoint")
+    return Engine(str(name), model.to(device).eval(), processor, loaded)
+
+
+def _reason(error: Exception) -> str:
+    words = " ".join(str(error).split()) or type(error).__name__
+    return words if len(words) <= 160 else f"{words[:160]}..."

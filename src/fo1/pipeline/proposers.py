@@ -1,0 +1,76 @@
+"""Where a model's boxes come from when the caller gives none."""
+
+import threading
+from pathlib import Path
+from typing import TypeVar
+
+from fo1.errors import InputError
+from fo1.models.nanodet import NanoDet
+from fo1.pipeline.engine import Engine
+from fo1.proposals import Proposer, get_proposer, names
+from fo1.proposals.detector import NanoDetProposer, SSDProposer, UnionProposer
+
+Named = TypeVar("Named", bound=str | Proposer)
+
+_NANODET, _SSD = NanoDetProposer.name, SSDProposer.name
+_UNION = f"{_NANODET}+{_SSD}"
+
+
+def check_proposer(proposer: Named) -> Named:
+    """Return the proposer, known by its name if it is a name.
+
+    Raises:
+        InputError: no proposer has this name.
+    """
+    if isinstance(proposer, str) and proposer not in names():
+        choices = ", ".join(names())
+        raise InputError(f"unknown proposer '{proposer}'; choose one of: {choices}")
+    return proposer
+
+
+class ModelProposers:
+    """The proposers of one model, each made on first use; threads may share them.
+
+    A detector that the model sees with proposes as well, so its weights are loaded once.
+
+    Args:
+        engine: the model.
+        folder: the model's files, which may hold weights of proposers.
+    """
+
+    def __init__(self, engine: Engine, folder: Path) -> None:
+        auxiliary = engine.model.region_encoder.auxiliary
+        self._detector: NanoDet | None = getattr(auxiliary, "detector", None)
+        self._folder = folder if (folder / f"{_SSD}.safetensors").is_file() else None
+        self._limit = engine.max_regions
+        self._made: dict[str, Proposer] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def default(self) -> str:
+        """Name of the proposer that suits the model: both detectors where both have weights."""
+        return _NANODET if self._detector is not None and self._folder is None else _UNION
+
+    def get(self, proposer: str | Proposer) -> Proposer:
+        """Return the proposer of a name, or the proposer given.
+
+        Raises:
+            InputError: no proposer has this name.
+            CheckpointError: its weights are missing or damaged.
+            MissingExtraError: it needs a package that is not installed.
+        """
+        if not isinstance(proposer, str):
+            return proposer
+        with self._lock:
+            if proposer not in self._made:
+                self._made[proposer] = self._make(check_proposer(proposer))
+            return self._made[proposer]
+
+    def _make(self, name: str) -> Proposer:
+        if name == _UNION:
+            return UnionProposer((self._make(_NANODET), self._make(_SSD)), self._limit)
+        if name == _NANODET and self._detector is not None:
+            return NanoDetProposer(self._detector, self._limit)
+        if name == _SSD:
+            return SSDProposer.load(self._folder, self._limit)
+        return get_proposer(name, limit=self._limit)

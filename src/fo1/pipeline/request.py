@@ -1,0 +1,120 @@
+"""What can be asked, of what, and what comes back: values that nothing changes.
+
+Legend: N regions of one picture.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from fo1 import prompts
+from fo1.errors import InputError, QueryError
+from fo1.geometry import Boxes, Size
+from fo1.pipeline.engine import Engine, SceneTensors
+from fo1.prompts import Detail, Task, clean_name
+from fo1.results import Answer, Detections, RegionText
+
+GIVEN = "given"
+"""Proposer of the boxes that the caller gave."""
+
+DEFAULT_THRESHOLD = 0.5
+"""Score from which a region is a detection, for models with a score head."""
+
+QUERY_TASKS = (Task.DETECT, Task.REFER, Task.COUNT)
+"""Tasks whose queries are matched with regions."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedScene:
+    """A picture with its regions, ready to be asked; a value that nothing changes.
+
+    Attributes:
+        image_size: (height, width) of the original picture.
+        regions: (N, 4) float32, xyxy pixels of the original picture.
+        proposal_scores: (N,) float32 in [0, 1]; 1 for boxes that the caller gave.
+        proposer: who proposed the regions; "given" for boxes that the caller gave.
+        problems: one line for everything the caller should know about the regions.
+        tensors: what the model computed.
+        engine: the model.
+    """
+
+    image_size: Size
+    regions: Boxes
+    proposal_scores: npt.NDArray[np.float32]
+    proposer: str
+    problems: tuple[str, ...]
+    tensors: SceneTensors
+    engine: Engine
+
+    def __len__(self) -> int:
+        return len(self.regions)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One question, checked as far as it can be without a picture.
+
+    Args:
+        task: what is asked.
+        queries: names for detect and count, expressions for refer, the question for ask.
+        regions: what describe and read are about; the one region of similar.
+        detail: how long a description is.
+        threshold: least score of a detection; the model's own if not given.
+
+    Raises:
+        QueryError: queries or regions are missing, empty or too many.
+        InputError: the threshold is outside [0, 1].
+    """
+
+    task: Task
+    queries: tuple[str, ...] = ()
+    regions: tuple[int, ...] | None = None
+    detail: Detail = "brief"
+    threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        limit = self.threshold
+        if limit is not None and not (0 <= limit <= 1):  # NaN fails as well
+            raise InputError(f"threshold is {limit:g}; give a number from 0 to 1")
+        if self.task in QUERY_TASKS:
+            if not self.queries:
+                raise QueryError(f"{self.task} needs a query; give at least one, for example 'cat'")
+            names = dict.fromkeys(clean_name(query) for query in self.queries)
+            object.__setattr__(self, "queries", tuple(names))
+        elif self.task is Task.ASK:
+            if len(self.queries) != 1:
+                raise QueryError(f"ask takes one question, got {len(self.queries)}; ask each apart")
+            prompts.ask(self.queries[0])
+        elif self.task is Task.SIMILAR and len(self.regions or ()) != 1:
+            count = len(self.regions or ())
+            raise QueryError(f"similar takes one region, got {count}; give one, for example 0")
+        elif self.task is Task.DESCRIBE:
+            prompts.describe([0], self.detail)
+        for region in self.regions or ():
+            prompts.region_token(region)
+
+    def least_score(self) -> float:
+        """Return the threshold, the default one if none was given."""
+        return DEFAULT_THRESHOLD if self.threshold is None else self.threshold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """Everything that one request brought for one scene; unused fields stay empty.
+
+    Attributes:
+        detections: regions that were found or named.
+        texts: what was said about single regions.
+        answer: the parsed text of ground and ask.
+        text: what the model wrote, for people to read; None if it wrote nothing.
+        count: the number that was asked for.
+        problems: one line for everything that could not be read.
+    """
+
+    detections: Detections
+    texts: tuple[RegionText, ...] = ()
+    answer: Answer | None = None
+    text: str | None = None
+    count: int | None = None
+    problems: tuple[str, ...] = ()

@@ -1,0 +1,615 @@
+"""FO1 and Scene on tiny random models: layout, scores, texts, threads, loading."""
+
+import copy
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fo1.data.collator import Collator, Query, Sample
+from fo1.errors import BoxError, CheckpointError, ImageError, InputError, QueryError
+from fo1.lexicon import Lexicon
+from fo1.models import FO1ForConditionalGeneration, LightEncoderConfig
+from fo1.pipeline import DEFAULT_THRESHOLD, FO1, Request, Scene
+from fo1.pipeline.engine import Engine
+from fo1.prompts import Task, build_prompt, describe, query_branch
+from fo1.proposals import get_proposer
+from fo1.results import Detections, Proposals
+from tests import tiny
+
+PUBLISHED = tiny.TOKENIZER
+SIZE = (140, 112)  # width, height
+FAR = [[0, 0, 40, 40], [60, 60, 100, 100], [2, 2, 41, 41]]  # the third lies on the first
+
+
+@pytest.fixture(autouse=True)
+def short_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fo1.pipeline.engine.MAX_NEW_TOKENS", 6)
+
+
+def front(model: FO1ForConditionalGeneration, lexicon: Lexicon | None = None) -> FO1:
+    engine = Engine("tiny", model, tiny.make_processor(), lexicon)
+    return FO1(engine, Path("nowhere"), proposer="grid")
+
+
+@pytest.fixture(scope="module")
+def scoring() -> FO1:
+    return front(tiny.make_model(score=True))
+
+
+@pytest.fixture(scope="module")
+def writing() -> FO1:
+    return front(tiny.make_model())
+
+
+@pytest.fixture(scope="module")
+def seeing() -> FO1:
+    """A model whose auxiliary encoder reads out evidence and holds a detector."""
+    config = tiny.make_config(score=True, auxiliary_config=LightEncoderConfig(sides=(160,)))
+    config.score_config.evidence_sources = ["imagenet", "coco"]
+    config.repeat_regions = True
+    torch.manual_seed(0)
+    model = FO1ForConditionalGeneration(config).eval()
+    convolutions = copy.deepcopy(model.region_encoder.auxiliary.state_dict())
+    tiny.randomise(model)
+    model.region_encoder.auxiliary.load_state_dict(convolutions)
+    model.generation_config.pad_token_id = 1793
+    return front(model, Lexicon.load())
+
+
+def scene_of(model: FO1, count: int = 3, seed: int = 0) -> Scene:
+    return model.encode(tiny.picture(*SIZE, seed=seed), tiny.boxes(count, *SIZE, seed=seed))
+
+
+def assert_same(one: Detections, other: Detections) -> None:
+    """Assert equality up to what another batch size does to the last bits of a score."""
+    assert one.labels == other.labels
+    assert one.regions.tolist() == other.regions.tolist()
+    np.testing.assert_allclose(one.scores, other.scores, atol=1e-5)
+
+
+@contextmanager
+def answers(monkeypatch: pytest.MonkeyPatch, *texts: str) -> Iterator[list[str]]:
+    """Let the model write these texts; yields the questions it was asked."""
+    asked: list[str] = []
+    left = iter(texts)
+
+    def generate(self: Engine, scenes: Any, questions: list[str]) -> list[str]:
+        asked.extend(questions)
+        return [next(left) for _ in questions]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "generate", generate)
+        yield asked
+
+
+@contextmanager
+def probabilities(monkeypatch: pytest.MonkeyPatch, table: list[list[float]]) -> Iterator[None]:
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "match", lambda *_: [np.array(table, np.float32)])
+        yield
+
+
+# Layout: what the model is fed equals what it was trained on.
+
+
+def collated(
+    model: FO1, pictures: list[Image.Image], boxes: list[np.ndarray], turns: Any = ()
+) -> Any:
+    samples = [
+        Sample(
+            image=image,
+            size=image.size,
+            boxes=found,
+            features=torch.zeros(len(found), 1),
+            queries=tuple(
+                Query(name, np.zeros(len(found), np.float32)) for name in ("cat", "coffee cup")
+            )
+            * (not turns),
+            turns=turns,
+        )
+        for image, found in zip(pictures, boxes, strict=True)
+    ]
+    repeat = model.engine.model.config.repeat_regions
+    return Collator(model.engine.processor, repeat_regions=repeat)(samples)
+
+
+def test_scored_rows_equal_the_collators(scoring: FO1, monkeypatch) -> None:
+    pictures = [tiny.picture(*SIZE), tiny.picture(84, 196, seed=1)]
+    boxes = [tiny.boxes(3, *SIZE), tiny.boxes(5, 84, 196)]
+    batch = collated(scoring, pictures, boxes)
+    fed: dict[str, Any] = {}
+    model = scoring.engine.model
+    real = model.branch_states
+
+    def spy(ids: Any, mask: Any, branches: Any, **rest: Any) -> Any:
+        fed.update(ids=ids, mask=mask, branches=branches, **rest)
+        return real(ids, mask, branches, **rest)
+
+    monkeypatch.setattr(model, "branch_states", spy)
+    scoring.detect(pictures, ["cat", " coffee  cup"], boxes=boxes, batch_size=2)
+    assert torch.equal(fed["ids"], batch.prefix_ids)
+    assert torch.equal(fed["mask"], batch.prefix_mask)
+    assert (fed["mask"] == 0).any()
+    for name in ("ids", "owner", "words"):
+        assert torch.equal(getattr(fed["branches"], name), getattr(batch.branches, name))
+    assert torch.equal(fed["region_index"], batch.region_index)
+    assert torch.equal(fed["image_grid_thw"], batch.images["image_grid_thw"])
+
+
+def test_written_rows_equal_the_collators(seeing: FO1, monkeypatch) -> None:
+    picture, boxes = tiny.picture(*SIZE), tiny.boxes(4, *SIZE)
+    batch = collated(seeing, [picture], [boxes], turns=((describe([2]), "a cup"),))
+    fed: dict[str, Any] = {}
+    model = seeing.engine.model
+    real = model.generate
+
+    def spy(ids: Any, mask: Any, **rest: Any) -> Any:
+        fed.update(ids=ids, **rest)
+        return real(ids, mask, **rest)
+
+    monkeypatch.setattr(model, "generate", spy)
+    seeing.encode(picture, boxes).describe([2])
+    told = int((batch.labels != -100).sum())
+    whole = torch.cat([batch.prefix_ids, batch.branches.ids[:, :-told]], dim=1)
+    assert torch.equal(fed["ids"], whole)
+    assert fed["region_index"].tolist() == [0, 1, 2, 3, 2] == batch.region_index.tolist()
+
+
+def test_prefix_and_question_equal_the_published_prompt(writing: FO1, monkeypatch) -> None:
+    from fo1.prompts import Turn
+
+    picture, boxes = tiny.picture(*SIZE), tiny.boxes(2, *SIZE)
+    processor = writing.engine.processor
+    prompt = build_prompt(Turn("user", "what, and why?", 2))
+    expected = processor(images=[picture], boxes=[boxes], text=prompt)["input_ids"]
+    fed: list[torch.Tensor] = []
+    real = writing.engine.model.generate
+    monkeypatch.setattr(
+        writing.engine.model, "generate", lambda *a, **k: (fed.append(a[0]), real(*a, **k))[1]
+    )
+    writing.encode(picture, boxes).ask("what, and why?")
+    assert torch.equal(fed[0], expected)
+
+
+# One encoding, many questions.
+
+
+def test_both_encoders_run_once_whatever_is_asked(seeing: FO1) -> None:
+    model = seeing.engine.model
+    calls = {"host": 0, "auxiliary": 0}
+
+    def counter(name: str) -> Any:
+        def hook(*_: Any) -> None:
+            calls[name] += 1
+
+        return hook
+
+    hooks = [
+        model.vlm.model.visual.register_forward_hook(counter("host")),
+        model.region_encoder.auxiliary.register_forward_hook(counter("auxiliary")),
+    ]
+    scene = scene_of(seeing)
+    scene.detect(["cat", "cup"])
+    scene.refer("the cup on the left")
+    scene.count("orange")
+    scene.describe([0, 2])
+    scene.read([1])
+    scene.ground()
+    scene.similar(1)
+    scene.ask("why is <region1> wet?")
+    for hook in hooks:
+        hook.remove()
+    assert calls == {"host": 1, "auxiliary": 1}
+
+
+def test_four_threads_on_two_scenes_equal_one_after_the_other(seeing: FO1) -> None:
+    scenes = [
+        seeing.encode(tiny.picture(*SIZE), tiny.boxes(3, *SIZE)),
+        seeing.encode(tiny.picture(84, 196, seed=1), tiny.boxes(5, 84, 196, seed=1)),
+    ]
+
+    def work(scene: Scene) -> list[Any]:
+        found = scene.detect(["cat", "dog"], threshold=0.0)
+        return [found, scene.ask("what is <region1>?").text, scene.describe([0, 2])]
+
+    serial = [work(scene) for scene in scenes]
+    results: list[list[Any]] = [[] for _ in range(4)]
+    start = threading.Barrier(4)
+
+    def run(number: int) -> None:
+        start.wait()
+        results[number] = [work(scenes[(number + turn) % 2]) for turn in range(4)]
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for number, result in enumerate(results):
+        assert result == [serial[(number + turn) % 2] for turn in range(4)]
+    assert serial[0] != serial[1]
+
+
+def test_a_scene_is_a_value() -> None:
+    model = front(tiny.make_model())
+    boxes = tiny.boxes(2, *SIZE)
+    scene = model.encode(tiny.picture(*SIZE), boxes)
+    boxes[:] = 0
+    assert scene.regions.max() > 0
+    with pytest.raises(ValueError, match="read-only"):
+        scene.regions[0, 0] = 1
+    with pytest.raises(AttributeError):
+        scene.proposer = "me"
+    assert (len(scene), scene.proposer, scene.problems) == (2, "given", ())
+    assert "2 regions by 'given'" in repr(scene)
+
+
+# Scores.
+
+
+def test_match_is_the_sigmoid_of_the_models_score(seeing: FO1) -> None:
+    scene = scene_of(seeing)
+    engine, tensors, queries = seeing.engine, scene.tensors, ["dog", "zzz", "cat"]
+    tokenizer = engine.processor.tokenizer
+    lexicon = Lexicon.load()
+    classes = [[lexicon.classes(query, s) for query in queries] for s in ("imagenet", "coco")]
+    assert classes[0][0]
+    assert not classes[0][1]
+    from fo1.models.scoring import Branches
+
+    ids = [tokenizer(query_branch(q), add_special_tokens=False)["input_ids"] for q in queries]
+    markup = tokenizer.convert_tokens_to_ids(["<ground>", "</ground>", "<objects>"])
+    with torch.inference_mode():
+        logits = engine.model.score(
+            torch.tensor([tensors.prefix]),
+            Branches.pack([ids], markup),
+            tensors.regions,
+            classes,
+            encoding=tensors.encoding,
+            **tensors.inputs,
+        )
+    np.testing.assert_allclose(
+        engine.match([tensors], queries)[0], logits.sigmoid().numpy(), atol=1e-6
+    )
+    without = Engine("blind", engine.model, engine.processor).match([tensors], queries)[0]
+    assert (np.abs(without - engine.match([tensors], queries)[0]).max(0) > 0).tolist() == [1, 0, 1]
+
+
+def test_queries_beyond_a_pass_are_asked_in_further_ones(scoring: FO1) -> None:
+    scene = scene_of(scoring)
+    names = [f"thing {number}" for number in range(130)]
+    table = scoring.engine.match([scene.tensors], names)[0]
+    assert table.shape == (3, 130)
+    for column in (0, 64, 129):
+        alone = scoring.engine.match([scene.tensors], [names[column]])[0]
+        np.testing.assert_allclose(table[:, column], alone[:, 0], atol=1e-5)
+
+
+def test_given_boxes_score_by_match_and_all_stay(scoring: FO1, monkeypatch) -> None:
+    scene = scoring.encode(tiny.picture(*SIZE), FAR)
+    with probabilities(monkeypatch, [[0.9, 0.1], [0.4, 0.2], [0.95, 0.6]]):
+        found = scene.detect(["cat", "dog"])
+        assert found.labels == ("cat", "cat", "dog")
+        assert found.regions.tolist() == [2, 0, 2]
+        np.testing.assert_allclose(found.scores, [0.95, 0.9, 0.6])
+        assert len(scene.detect(["cat", "dog"], threshold=0.0)) == 6
+        assert scene.count("cat").count == 2
+        best = scene.refer("cat")
+        assert best.regions.tolist() == [2]
+
+
+def test_proposed_boxes_score_by_both_and_copies_go(scoring: FO1, monkeypatch) -> None:
+    proposals = Proposals(FAR, [0.25, 0.81, 0.64], "mine")
+    scene = scoring.encode(tiny.picture(*SIZE), proposals)
+    assert scene.proposer == "mine"
+    with probabilities(monkeypatch, [[1.0, 0.16], [0.36, 0.0], [1.0, 0.0]]):
+        found = scene.detect(["cat", "dog"], threshold=0.2)
+        # Region 0 is a copy of region 2 for the cat, but not for the dog, which region 2 is not.
+        assert list(zip(found.labels, found.regions.tolist(), strict=True)) == [
+            ("cat", 2),
+            ("cat", 1),
+            ("dog", 0),
+        ]
+        np.testing.assert_allclose(found.scores, [0.8, 0.54, 0.2], rtol=1e-6)
+        assert scene.detect("cat").regions.tolist() == [2, 1]
+        assert scene.count("cat").count == 2
+    with probabilities(monkeypatch, [[0.3], [0.3], [0.3]]):
+        assert len(scene.refer("the left one")) == 0
+        assert scene.refer("the left one", threshold=0.4).regions.tolist() == [1]
+    assert DEFAULT_THRESHOLD == 0.5
+
+
+def test_repeated_names_are_asked_once(scoring: FO1) -> None:
+    scene = scene_of(scoring)
+    found = scene.detect(["cat", " cat ", "dog"], threshold=0.0)
+    assert found.labels == ("cat",) * 3 + ("dog",) * 3
+    assert_same(scene.detect("cat", threshold=0.0), found[:3])
+
+
+# Written answers.
+
+
+def test_written_detections(writing: FO1, monkeypatch) -> None:
+    given = writing.encode(tiny.picture(*SIZE), FAR)
+    proposed = writing.encode(tiny.picture(*SIZE), Proposals(FAR, [0.2, 0.4, 0.6], "mine"))
+    text = (
+        "<ground>Coffee  Cup</ground><objects><region2><region0><region9></objects>"
+        "<ground>cow</ground><objects><region1></objects>"
+    )
+    request = Request(task=Task.DETECT, queries=("coffee cup", "cat"))
+    with answers(monkeypatch, text, text) as asked:
+        outcome = given.answer(request)
+        assert asked == [
+            "Please detect coffee cup, cat in this image. Answer the question with object indexes."
+        ]
+        assert outcome.detections.labels == ("coffee cup", "coffee cup")
+        assert outcome.detections.regions.tolist() == [2, 0]
+        assert outcome.detections.scores.tolist() == [1, 1]
+        assert len(outcome.problems) == 2
+        assert any("region 9" in problem for problem in outcome.problems)
+        assert any("'cow' was not asked" in problem for problem in outcome.problems)
+        np.testing.assert_allclose(proposed.answer(request).detections.scores, [0.6, 0.2])
+    with answers(monkeypatch, text):
+        assert proposed.detect(["coffee cup", "cat"], threshold=0.5).regions.tolist() == [2]
+
+
+def test_written_expressions_may_match_several_regions(writing: FO1, monkeypatch) -> None:
+    scene = writing.encode(tiny.picture(*SIZE), FAR)
+    with answers(monkeypatch, "<ground>cups</ground><objects><region0><region1></objects>"):
+        found = scene.refer("the two cups")
+    assert found.labels == ("the two cups",) * 2
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("<ground>cat</ground><objects><region0><region1></objects> There are 3 cats.", 3),
+        ("<ground>cat</ground><objects><region0><region1></objects>", 2),
+        ("There are no cats.", 0),
+    ],
+)
+def test_written_counts(writing: FO1, monkeypatch, text: str, count: int) -> None:
+    scene = writing.encode(tiny.picture(*SIZE), FAR)
+    with answers(monkeypatch, text):
+        result = scene.count("cat")
+    assert int(result) == result.count == count
+    assert "<" not in result.text
+    assert len(result.detections) == text.count("<region")
+
+
+def test_one_question_per_region(writing: FO1, monkeypatch) -> None:
+    scene = writing.encode(tiny.picture(*SIZE), FAR)
+    with answers(monkeypatch, "a red cup", "EXIT") as asked:
+        said = scene.describe([2, 0, 2], detail="detailed")
+    assert [(item.region, item.text) for item in said] == [(2, "a red cup"), (0, "EXIT")]
+    assert asked[0] == "Provide a detailed description for <region2>."
+    with answers(monkeypatch, "A", "B", "C") as asked:
+        assert [item.text for item in scene.read()] == ["A", "B", "C"]
+    assert len(asked) == 3
+
+
+def test_questions_answered_side_by_side_equal_single_ones(seeing: FO1) -> None:
+    scenes = [scene_of(seeing, 12).tensors, scene_of(seeing, 5, seed=1).tensors]
+    rows = [(scenes[region % 2], describe([region % 5])) for region in range(8)]
+    together = seeing.engine.generate(*zip(*rows, strict=True))
+    assert together == [seeing.engine.generate([scene], [q])[0] for scene, q in rows]
+    assert len(set(together)) > 2
+
+
+def test_sentences_keep_their_regions(writing: FO1, monkeypatch) -> None:
+    scene = writing.encode(tiny.picture(*SIZE), FAR)
+    text = "A <ground>cat</ground><objects><region2></objects> near <region1>."
+    with answers(monkeypatch, text) as asked:
+        outcome = scene.answer(Request(task=Task.ASK, queries=("is <region1> wet?",)))
+    assert asked == ["is <region1> wet?"]
+    assert outcome.text == "A cat near region 1."
+    assert outcome.detections.regions.tolist() == [2]
+    with answers(monkeypatch, text):
+        assert scene.ground().groundings[0].phrase == "cat"
+    with answers(monkeypatch, "<ground>cat</ground><objects><region0><region2></objects>"):
+        assert scene.similar(0).regions.tolist() == [2]
+
+
+# No regions, too many regions, regions that do not exist.
+
+
+def test_without_boxes_one_can_ask_and_finds_nothing(scoring: FO1) -> None:
+    scene = scoring.encode(tiny.picture(*SIZE), [])
+    assert isinstance(scene.ask("what is this?").text, str)
+    assert len(scene.detect(["cat"])) == len(scene.refer("cat")) == scene.count("cat").count == 0
+    assert scene.describe() == ()
+    assert scene.answer(Request(task=Task.DETECT, queries=("cat",))).problems
+    with pytest.raises(QueryError, match="no regions"):
+        scene.similar(0)
+
+
+def test_more_boxes_than_tokens(scoring: FO1) -> None:
+    picture, many = tiny.picture(*SIZE), tiny.boxes(103, *SIZE)
+    with pytest.raises(BoxError, match=r"103 boxes.*at most 100"):
+        scoring.encode(picture, many)
+    scores = np.linspace(0, 1, 103, dtype=np.float32)
+    scene = scoring.encode(picture, Proposals(many, scores, "mine"))
+    assert len(scene) == 100
+    np.testing.assert_array_equal(scene.regions, many[3:])
+    assert scene.problems == (
+        "kept the 100 best of 103 proposals: the model has 100 region tokens",
+    )
+
+
+@pytest.mark.parametrize(
+    ("ask", "words"),
+    [
+        (lambda scene: scene.detect([]), "needs a query"),
+        (lambda scene: scene.detect(["cat", " "]), "empty"),
+        (lambda scene: scene.detect([3]), "need a string"),
+        (lambda scene: scene.refer(None), "need a string"),
+        (lambda scene: scene.describe([11]), "region 11 does not exist"),
+        (lambda scene: scene.describe([0.5]), "whole numbers"),
+        (lambda scene: scene.describe([0], detail="long"), "brief"),
+        (lambda scene: scene.describe(), "11 regions"),
+        (lambda scene: scene.similar(-1), "negative"),
+        (lambda scene: scene.ask("is <region99> wet?"), "region 99 does not exist"),
+        (lambda scene: scene.ask(" "), "empty"),
+    ],
+)
+def test_unusable_questions(scoring: FO1, ask: Any, words: str) -> None:
+    with pytest.raises(QueryError, match=words) as caught:
+        ask(scene_of(scoring, 11))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan")])
+def test_unusable_thresholds(scoring: FO1, threshold: float) -> None:
+    with pytest.raises(InputError, match="from 0 to 1"):
+        scene_of(scoring).detect("cat", threshold=threshold)
+
+
+# Pictures: one, many, of every kind.
+
+
+def test_one_picture_or_several(scoring: FO1, tmp_path: Path) -> None:
+    pictures = [tiny.picture(*SIZE), tiny.picture(84, 196, seed=1), tiny.picture(64, 64, seed=2)]
+    pictures[0].save(tmp_path / "ein Bild \u00fc.png")
+    sources = [tmp_path / "ein Bild \u00fc.png", np.asarray(pictures[1]), pictures[2].convert("L")]
+    boxes = [tiny.boxes(count, 60, 60, seed=count) for count in (3, 0, 5)]
+    single = [
+        scoring.detect(source, ["cat", "dog"], threshold=0.0, boxes=own)
+        for source, own in zip(sources, boxes, strict=True)
+    ]
+    assert [len(found) for found in single] == [6, 0, 10]
+    assert [found.image_size for found in single] == [(112, 140), (196, 84), (64, 64)]
+    for size in (1, 2, 3):
+        several = scoring.detect(
+            iter(sources), ["cat", "dog"], threshold=0.0, boxes=boxes, batch_size=size
+        )
+        for one, other in zip(single, several, strict=True):
+            assert_same(one, other)
+    assert scoring.count([], "cat") == []
+    assert [type(answer).__name__ for answer in scoring.ask(sources[:1], "what?", boxes=[[]])] == [
+        "Answer"
+    ]
+    with pytest.raises(BoxError, match="boxes for 2 pictures, but 3"):
+        scoring.detect(sources, "cat", boxes=boxes[:2])
+    with pytest.raises(InputError, match="batch_size is 0"):
+        scoring.detect(sources, "cat", batch_size=0)
+    with pytest.raises(ImageError, match="does not exist"):
+        scoring.detect([tmp_path / "none.png"], "cat")
+
+
+def test_every_verb_takes_pictures(seeing: FO1) -> None:
+    picture, options = tiny.picture(*SIZE), {"limit": 2}
+    assert seeing.refer(picture, "cat", 0.0, **options).labels == ("cat",)
+    assert seeing.count(picture, "cat", 0.0, **options).count in (1, 2)
+    assert len(seeing.describe(picture, **options)) == len(seeing.read([picture], **options)[0])
+    assert seeing.ground(picture, **options).text == seeing.ground([picture], **options)[0].text
+    assert seeing.similar(picture, 1, **options).image_size == (112, 140)
+
+
+# Boxes that nobody gave.
+
+
+def test_proposals(scoring: FO1) -> None:
+    picture = tiny.picture(*SIZE)
+    scene = scoring.encode(picture, limit=7)
+    assert (len(scene), scene.proposer) == (7, "grid")
+    assert scoring.propose(picture, limit=7) == Proposals(
+        scene.regions, scene.proposal_scores, "grid"
+    )
+
+    class Mine:
+        name = "mine"
+
+        def propose(self, image: Image.Image) -> Proposals:
+            return Proposals([[0, 0, *image.size]], [0.5])
+
+    assert scoring.encode(picture, proposer=Mine()).proposer == "mine"
+    with pytest.raises(InputError, match="unknown proposer 'foo'; choose one of: nanodet"):
+        scoring.encode(picture, proposer="foo")
+    with pytest.raises(InputError, match="limit is 0"):
+        scoring.encode(picture, limit=0)
+
+
+def test_a_model_that_sees_with_the_detector_proposes_with_it(seeing: FO1, tmp_path: Path) -> None:
+    own = seeing.engine.model.region_encoder.auxiliary.detector
+    loaded = FO1(seeing.engine, tmp_path)
+    proposer = loaded.get_proposer()
+    assert (proposer.name, proposer.model) == ("nanodet", own)
+    assert loaded.get_proposer("nanodet") is proposer
+    (tmp_path / "ssd.safetensors").write_bytes(b"")
+    assert FO1(seeing.engine, tmp_path)._proposers.default == "nanodet+ssd"
+    seeing.engine.model.save_pretrained(tmp_path)
+    alone = get_proposer("nanodet", weights=tmp_path)
+    picture = tiny.picture(*SIZE)
+    assert alone.propose(picture) == proposer.propose(picture)
+
+
+# Loading.
+
+
+@pytest.fixture(scope="module")
+def folder(scoring: FO1, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model")
+    scoring.engine.model.save_pretrained(path)
+    scoring.engine.processor.save_pretrained(path)
+    return path
+
+
+def test_a_folder_in_our_layout(folder: Path, scoring: FO1) -> None:
+    loaded = FO1.from_pretrained(folder, proposer="grid")
+    assert loaded.name == str(folder)
+    assert loaded.device.type == "cpu"
+    assert loaded.engine.model.dtype == torch.float32
+    assert not loaded.engine.model.training
+    picture, boxes = tiny.picture(*SIZE), tiny.boxes(3, *SIZE)
+    names = ["cat", "dog"]
+    assert_same(
+        loaded.detect(picture, names, 0.0, boxes=boxes),
+        scoring.detect(picture, names, 0.0, boxes=boxes),
+    )
+
+
+def test_a_folder_in_the_published_layout() -> None:
+    loaded = FO1.from_pretrained(str(PUBLISHED), dtype=torch.float32, proposer="grid")
+    assert not loaded.engine.scores
+    answer = loaded.encode(tiny.picture(*SIZE), tiny.boxes(2, *SIZE)).ask("what is <region1>?")
+    assert answer.text
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("nanoo", "unknown model 'nanoo'; give 'nano', a folder"),
+        ("./nowhere/at/all", "unknown model"),
+        (Path("nowhere/all"), "unknown model"),
+        ("{empty}", "holds no config.json"),
+        ("{file}", "is a file"),
+        ("{other}", "cannot load"),
+        ("{cut}", "cannot load|missing"),
+    ],
+)
+def test_unusable_models(name: Any, words: str, tmp_path: Path, folder: Path) -> None:
+    places = {kind: tmp_path / kind for kind in ("empty", "other", "cut")}
+    for place in places.values():
+        place.mkdir()
+    (places["other"] / "config.json").write_text('{"model_type": "bert"}')
+    (places["cut"] / "config.json").write_text((folder / "config.json").read_text())
+    (tmp_path / "file").touch()
+    if isinstance(name, str):
+        name = name.format(file=tmp_path / "file", **places)
+    with pytest.raises(CheckpointError, match=words) as caught:
+        FO1.from_pretrained(name, proposer="grid")
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_proposers_and_devices_are_found_before_loading() -> None:
+    with pytest.raises(InputError, match="unknown proposer"):
+        FO1.from_pretrained("nowhere", proposer="foo")
+    with pytest.raises(InputError, match="device 'abacus'"):
+        FO1.from_pretrained("nowhere", device="abacus")
