@@ -207,7 +207,7 @@ class Engine:
         """Return per evidence source and query the classes that the query names."""
         config = self.model.config.score_config
         return [
-            [self.lexicon.classes(query, source) if self.lexicon else () for query in queries]
+            [() if self.lexicon is None else self.lexicon.classes(query, source) for query in queries]
             for source in config.evidence_sources
         ]
 

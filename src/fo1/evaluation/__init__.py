@@ -1,0 +1,1 @@
+"""Measures a model: figures with intervals, on drawn scenes and on annotated photographs."""
