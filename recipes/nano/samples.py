@@ -103,6 +103,22 @@ class SampleMaker:
             ),
         )
 
+    def regions(
+        self, record: dict[str, Any], rng: np.random.Generator
+    ) -> tuple[torch.Tensor, np.ndarray, tuple[int, int], list[tuple[str, ...]]]:
+        """Return raw features, boxes (N, 4), picture size and names of a record's regions, without language."""
+        scene: Scene = record["scene"]
+        imagined = self.imagination is not None and rng.random() < self.imagined
+        things = self._imagine(scene, rng) if imagined else [_drawn(o) for o in scene.objects]
+        chosen = self._choose_regions(record, rng)
+        owner, iou = record["owner"][chosen], record["iou"][chosen]
+        raw = record["raw"][torch.from_numpy(chosen)].float()
+        if imagined:
+            kinds = [things[o].kind if v >= MISS else None for o, v in zip(owner, iou, strict=True)]
+            raw = self.imagination.move(raw, kinds, np.clip((iou - 0.2) / 0.7, 0, 1), rng)
+        names = [things[o].names if v >= MATCH else () for o, v in zip(owner, iou, strict=True)]
+        return raw, record["boxes"][chosen], record["size"], names
+
     def _imagine(self, scene: Scene, rng: np.random.Generator) -> list[Thing]:
         by_concept: dict[str, Thing] = {}
         for found in scene.objects:

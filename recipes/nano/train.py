@@ -44,25 +44,33 @@ from fo1.training.trainer import process_rank
 SOURCES = ("imagenet", "coco")
 NOTHING = "nothing"
 BOX_SHARE = 0.05  # of the box embedding in a spoken region
-ALIGN_NAMES = 384
+ALIGN_NAMES = 512
+NAMING_SCENES = 8  # times the batch
 
 STAGES = (
     Stage(
         name="host", learns=HOST, steps=900, learning_rate=1.5e-3, losses={"score": 0.0, "lm": 1.0}
     ),
     Stage(
+        name="naming",
+        learns=("region_encoder.projector.", "score_head."),
+        steps=2000,
+        learning_rate=2e-3,
+        losses={"align": 1.0, "speak": 0.5, "nothing": 0.2},
+    ),
+    Stage(
         name="alignment",
         learns=REGIONS,
-        steps=900,
-        learning_rate=1.5e-3,
-        losses={"lm": 0.5, "score": 1.0, "align": 0.5, "speak": 1.0},
+        steps=400,
+        learning_rate=6e-4,
+        losses={"lm": 0.5, "score": 1.0, "align": 1.0, "speak": 0.5, "nothing": 0.2},
     ),
     Stage(
         name="perception",
         learns=(*REGIONS, *HOST_LANGUAGE),
-        steps=2000,
-        learning_rate=8e-4,
-        losses={"lm": 1.0, "score": 1.0, "align": 0.25, "speak": 0.1},
+        steps=1600,
+        learning_rate=6e-4,
+        losses={"lm": 1.0, "score": 1.0, "align": 1.0, "speak": 0.2, "nothing": 0.2},
     ),
 )
 
@@ -180,6 +188,8 @@ class Losses:
     def __call__(self, model, step: int, stage: Stage) -> dict[str, Tensor]:
         rank = process_rank()
         rng = np.random.default_rng([self.seed, step, rank] if rank else [self.seed, step])
+        if stage.name == "naming":
+            return self.naming(model, rng, NAMING_SCENES)
         chosen = rng.integers(len(self.records), size=self.batch)
         samples = [self.maker(self.records[i], rng) for i in chosen]
         batch = self.collate(samples)
@@ -208,8 +218,34 @@ class Losses:
         if stage.name == "host":
             return losses
         losses["score"] = self.score_loss(model, samples, batch, states, embeddings, regions)
-        losses["speak"], losses["align"] = self.region_losses(model, samples, regions, rng)
-        return losses
+        return losses | self.naming(model, rng, NAMING_SCENES // 2)
+
+    def naming(self, model, rng: np.random.Generator, scenes: int) -> dict[str, Tensor]:
+        """Return the losses of regions against names alone: no picture, no language model, hence many regions.
+
+        `scenes` is how many, in batches.
+        """
+        encoder, width = model.region_encoder, model.get_input_embeddings().weight.shape[1]
+        chosen = rng.integers(len(self.records), size=scenes * self.batch)
+        drawn = [self.maker.regions(self.records[i], rng) for i in chosen]
+        with torch.no_grad():
+            pooled = encoder.auxiliary.finish(torch.cat([raw for raw, *_ in drawn]))
+            noise = torch.from_numpy(rng.standard_normal(pooled.shape, dtype=np.float32))
+            features = torch.cat(
+                [
+                    pooled + 0.05 * noise,
+                    pooled.new_zeros(len(pooled), encoder.width - pooled.shape[1]),
+                ],
+                -1,
+            )
+            where = [(torch.from_numpy(boxes), size) for _, boxes, size, _ in drawn]
+            # The host's maps join in the next stage; what it sees of the place is the same in any frame.
+            features += torch.cat(
+                [box_embedding(boxes, size, encoder.width) for boxes, size in where]
+            )
+            places = torch.cat([box_embedding(boxes, size, width) for boxes, size in where])
+        names = [n for *_, own in drawn for n in own]
+        return self.region_losses(model, names, places, encoder.project(features), rng)
 
     def spoken_regions(self, model, samples: list[Sample], batch: Batch) -> RegionEmbeddings:
         """Return regions whose embeddings are the words for what they show, plus where they are."""
@@ -262,26 +298,43 @@ class Losses:
             terms.append((loss * known).sum() / max(1, queries) / 2)
         return torch.stack(terms).mean()
 
-    def region_losses(self, model, samples, regions, rng) -> tuple[Tensor, Tensor]:
+    def region_losses(
+        self,
+        model,
+        names: list[tuple[str, ...]],
+        places: Tensor,
+        embeddings: Tensor,
+        rng: np.random.Generator,
+    ) -> dict[str, Tensor]:
+        """Return losses of region embeddings alone.
+
+        speak: distance to the words for what a region shows, plus where it is;
+        align: which of many names is a region's own; nothing: every pair of region and name, true or not.
+        """
         table = model.get_input_embeddings()
         with torch.no_grad():
-            spoken = torch.cat([self.speak(model, sample, table) for sample in samples])
-        error = (regions.embeddings.float() - spoken).square().mean(-1) / spoken.square().mean()
-        names = [n for sample in samples for n in sample.names]
+            spoken = self.words([n[0] if n else NOTHING for n in names], table) + BOX_SHARE * places
+        error = (embeddings.float() - spoken).square().mean(-1) / spoken.square().mean()
         shown = [i for i, n in enumerate(names) if n]
         present = sorted({names[i][0] for i in shown})
         others = [self.vocabulary[i] for i in rng.integers(len(self.vocabulary), size=ALIGN_NAMES)]
         asked = list(dict.fromkeys([*present, *others]))
         index = {name: i for i, name in enumerate(asked)}
-        head = model.score_head
-        logits = head.words_logits(regions.embeddings[shown], self.words(asked, table))
+        logits = model.score_head.words_logits(embeddings, self.words(asked, table))
         target = torch.tensor([index[names[i][0]] for i in shown])
-        also = torch.zeros_like(logits, dtype=torch.bool)
-        for row, i in enumerate(shown):
-            for name in names[i][1:]:
-                if name in index and index[name] != target[row]:
-                    also[row, index[name]] = True
-        return error.mean(), F.cross_entropy(logits.masked_fill(also, -1e4), target)
+        true = torch.zeros_like(logits)
+        for row, own in enumerate(names):
+            for name in own:
+                if name in index:
+                    true[row, index[name]] = 1.0
+        also = true[shown].bool()
+        also[torch.arange(len(shown)), target] = False
+        pairs = F.binary_cross_entropy_with_logits(logits, true, reduction="none")
+        return {
+            "speak": error.mean(),
+            "align": F.cross_entropy(logits[shown].masked_fill(also, -1e4), target),
+            "nothing": pairs.sum(-1).mean(),
+        }
 
     def classes(self, text: str) -> list[tuple[int, ...]]:
         if text not in self._classes:
@@ -341,7 +394,9 @@ def main() -> None:
     model = FO1ForConditionalGeneration(build_config(tokenizer))
     load_encoders(model, args.weights)
     with torch.no_grad():  # region embeddings start at the size of word embeddings
-        model.region_encoder.projector[-1].weight.mul_(0.05)
+        projector, pooled = model.region_encoder.projector, model.region_encoder.auxiliary.width
+        projector[-1].weight.mul_(0.05)
+        projector[0].weight[:, pooled:] = 0  # host maps join once the auxiliary features speak
     records = load_cache(args.cache)
     covariance = set_statistics(model, records)
     vocabulary = make_vocabulary(pack, lexicon)
