@@ -3,13 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= out
-PHOTO ?= examples/photos/kitchen_table.jpg
+PHOTO ?= examples/photos/coffee.jpg
 
 .PHONY: detect test test-all check fix install clean
 
 detect: $(VENV)/.installed
 	@mkdir -p $(OUT)
-	$(BIN)/fo1 detect $(PHOTO) -q "cup; spoon; saucer; dog" --save $(OUT)/detect.png
+	$(BIN)/fo1 detect $(PHOTO) -q "cup; dog" --save $(OUT)/detect.png
 	@echo "picture: $(OUT)/detect.png"
 
 test: $(VENV)/.installed-dev
@@ -20,12 +20,12 @@ test-all: $(VENV)/.installed-dev
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff format --check src tests recipes benchmarks
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 fix: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
-	$(BIN)/ruff format .
+	$(BIN)/ruff format src tests recipes benchmarks
 
 install: $(VENV)/.installed
 

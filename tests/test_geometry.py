@@ -8,6 +8,7 @@ from fo1.errors import BoxError, InputError
 from fo1.geometry import (
     as_boxes,
     box_area,
+    box_containment,
     box_iou,
     cap_size,
     check_boxes,
@@ -179,3 +180,17 @@ def test_capped_sides_are_within_limits_and_stay_there(size: tuple[int, int]) ->
     assert min(capped) >= 28
     assert max(capped) <= 2048
     assert cap_size(capped) == capped
+
+
+def test_box_containment_is_one_where_a_box_holds_the_other() -> None:
+    boxes = np.float32([[0, 0, 10, 10], [2, 2, 4, 4], [5, 5, 15, 15], [3, 3, 3, 8]])
+    found = box_containment(boxes, boxes)
+    np.testing.assert_allclose(found[0], [1, 1, 0.25, 0])
+    np.testing.assert_allclose(found, found.T)
+
+
+def test_nms_drops_parts_and_surroundings_when_asked() -> None:
+    boxes = np.float32([[20, 20, 60, 60], [0, 0, 100, 100], [25, 25, 35, 35], [80, 0, 100, 20]])
+    scores = np.float32([0.9, 0.8, 0.7, 0.6])
+    assert nms(boxes, scores, 0.5).tolist() == [0, 1, 2, 3]
+    assert nms(boxes, scores, 0.5, 0.85).tolist() == [0, 3]

@@ -285,3 +285,20 @@ def test_load_takes_a_path(lexicon: Lexicon, tmp_path: Path) -> None:
 
 def test_normalise() -> None:
     assert normalise("  The_Jack-o'-Lantern (LARGE)! ") == "the jack o lantern , large"
+
+
+@pytest.mark.parametrize(
+    ("phrase", "expected"),
+    [
+        ("dog", True),
+        ("the dogs", True),
+        ("traffic light", True),
+        ("the dog on the left", False),
+        ("red car", False),
+        ("the largest cat", False),
+        ("qwzx", False),
+        ("", False),
+    ],
+)
+def test_is_name_tells_names_from_expressions(phrase: str, expected: bool) -> None:
+    assert Lexicon.load().is_name(phrase) is expected

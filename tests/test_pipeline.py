@@ -4,6 +4,7 @@ import copy
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from fo1.data.collator import Collator, Query, Sample
 from fo1.errors import BoxError, CheckpointError, ImageError, InputError, QueryError
 from fo1.lexicon import Lexicon
 from fo1.models import FO1ForConditionalGeneration, LightEncoderConfig
+from fo1.models.scoring import Branches, evidence_chance, join_evidence
 from fo1.pipeline import DEFAULT_THRESHOLD, FO1, Request, Scene
 from fo1.pipeline.engine import Engine
+from fo1.pipeline.vocabulary import Vocabulary
 from fo1.prompts import Task, build_prompt, describe, query_branch
 from fo1.proposals import get_proposer
 from fo1.results import Detections, Proposals
@@ -209,6 +212,12 @@ def test_both_encoders_run_once_whatever_is_asked(seeing: FO1) -> None:
     assert calls == {"host": 1, "auxiliary": 1}
 
 
+def test_a_scene_holds_no_maps(seeing: FO1) -> None:
+    encoding = scene_of(seeing).tensors.encoding
+    assert (encoding.levels, encoding.auxiliary, encoding.host.maps) == ((), (), ())
+    assert set(encoding.host.outputs) == {"pooler_output"}
+
+
 def test_four_threads_on_two_scenes_equal_one_after_the_other(seeing: FO1) -> None:
     scenes = [
         seeing.encode(tiny.picture(*SIZE), tiny.boxes(3, *SIZE)),
@@ -254,7 +263,7 @@ def test_a_scene_is_a_value() -> None:
 # Scores.
 
 
-def test_match_is_the_sigmoid_of_the_models_score(seeing: FO1) -> None:
+def test_match_joins_the_models_score_and_the_evidence(seeing: FO1) -> None:
     scene = scene_of(seeing)
     engine, tensors, queries = seeing.engine, scene.tensors, ["dog", "zzz", "cat"]
     tokenizer = engine.processor.tokenizer
@@ -262,8 +271,6 @@ def test_match_is_the_sigmoid_of_the_models_score(seeing: FO1) -> None:
     classes = [[lexicon.classes(query, s) for query in queries] for s in ("imagenet", "coco")]
     assert classes[0][0]
     assert not classes[0][1]
-    from fo1.models.scoring import Branches
-
     ids = [tokenizer(query_branch(q), add_special_tokens=False)["input_ids"] for q in queries]
     markup = tokenizer.convert_tokens_to_ids(["<ground>", "</ground>", "<objects>"])
     with torch.inference_mode():
@@ -275,11 +282,12 @@ def test_match_is_the_sigmoid_of_the_models_score(seeing: FO1) -> None:
             encoding=tensors.encoding,
             **tensors.inputs,
         )
-    np.testing.assert_allclose(
-        engine.match([tensors], queries)[0], logits.sigmoid().numpy(), atol=1e-6
-    )
+        found = evidence_chance(tensors.regions.evidence, classes, [1.0, 1.0])
+        names = torch.tensor([True, False, True])  # "zzz" is no name that the lexicon knows
+        expected = join_evidence(logits.sigmoid(), *found, names)
+    np.testing.assert_allclose(engine.match([tensors], queries)[0], expected.numpy(), atol=1e-6)
     without = Engine("blind", engine.model, engine.processor).match([tensors], queries)[0]
-    assert (np.abs(without - engine.match([tensors], queries)[0]).max(0) > 0).tolist() == [1, 0, 1]
+    assert (np.abs(without - engine.match([tensors], queries)[0]).max(0) > 0).tolist() == [1, 1, 1]
 
 
 def test_queries_beyond_a_pass_are_asked_in_further_ones(scoring: FO1) -> None:
@@ -294,7 +302,7 @@ def test_queries_beyond_a_pass_are_asked_in_further_ones(scoring: FO1) -> None:
 
 def test_given_boxes_score_by_match_and_all_stay(scoring: FO1, monkeypatch) -> None:
     scene = scoring.encode(tiny.picture(*SIZE), FAR)
-    with probabilities(monkeypatch, [[0.9, 0.1], [0.4, 0.2], [0.95, 0.6]]):
+    with probabilities(monkeypatch, [[0.9, 0.1], [0.3, 0.2], [0.95, 0.6]]):
         found = scene.detect(["cat", "dog"])
         assert found.labels == ("cat", "cat", "dog")
         assert found.regions.tolist() == [2, 0, 2]
@@ -309,7 +317,7 @@ def test_proposed_boxes_score_by_both_and_copies_go(scoring: FO1, monkeypatch) -
     proposals = Proposals(FAR, [0.25, 0.81, 0.64], "mine")
     scene = scoring.encode(tiny.picture(*SIZE), proposals)
     assert scene.proposer == "mine"
-    with probabilities(monkeypatch, [[1.0, 0.16], [0.36, 0.0], [1.0, 0.0]]):
+    with probabilities(monkeypatch, [[0.9, 0.6], [0.1, 0.0], [0.9, 0.0]]):
         found = scene.detect(["cat", "dog"], threshold=0.2)
         # Region 0 is a copy of region 2 for the cat, but not for the dog, which region 2 is not.
         assert list(zip(found.labels, found.regions.tolist(), strict=True)) == [
@@ -317,13 +325,14 @@ def test_proposed_boxes_score_by_both_and_copies_go(scoring: FO1, monkeypatch) -
             ("cat", 1),
             ("dog", 0),
         ]
-        np.testing.assert_allclose(found.scores, [0.8, 0.54, 0.2], rtol=1e-6)
-        assert scene.detect("cat").regions.tolist() == [2, 1]
-        assert scene.count("cat").count == 2
+        expected = np.sqrt([0.9 * 0.64, 0.1 * 0.81, 0.6 * 0.25])
+        np.testing.assert_allclose(found.scores, expected, rtol=1e-5)
+        assert scene.detect("cat", threshold=0.2).regions.tolist() == [2, 1]
+        assert scene.count("cat").count == 1
     with probabilities(monkeypatch, [[0.3], [0.3], [0.3]]):
-        assert len(scene.refer("the left one")) == 0
+        assert len(scene.refer("the left one", threshold=0.6)) == 0
         assert scene.refer("the left one", threshold=0.4).regions.tolist() == [1]
-    assert DEFAULT_THRESHOLD == 0.5
+    assert DEFAULT_THRESHOLD == 0.35
 
 
 def test_repeated_names_are_asked_once(scoring: FO1) -> None:
@@ -501,6 +510,26 @@ def test_one_picture_or_several(scoring: FO1, tmp_path: Path) -> None:
         scoring.detect(sources, "cat", batch_size=0)
     with pytest.raises(ImageError, match="does not exist"):
         scoring.detect([tmp_path / "none.png"], "cat")
+    with pytest.raises(ImageError, match="from NoneType"):
+        scoring.detect(None, "cat")
+
+
+def test_pictures_of_a_generator_are_taken_as_they_are_needed(scoring: FO1, monkeypatch) -> None:
+    taken, encoded = [0], []
+    real = FO1.encode
+
+    def pictures() -> Iterator[Image.Image]:
+        for number in range(5):
+            taken[0] += 1
+            yield tiny.picture(*SIZE, seed=number)
+
+    def spy(self: FO1, *args: Any, **options: Any) -> Scene:
+        encoded.append(taken[0])
+        return real(self, *args, **options)
+
+    monkeypatch.setattr(FO1, "encode", spy)
+    assert len(scoring.detect(pictures(), "cat", batch_size=2, limit=1)) == 5
+    assert encoded == [2, 2, 4, 4, 5]
 
 
 def test_every_verb_takes_pictures(seeing: FO1) -> None:
@@ -550,6 +579,21 @@ def test_a_model_that_sees_with_the_detector_proposes_with_it(seeing: FO1, tmp_p
     assert alone.propose(picture) == proposer.propose(picture)
 
 
+def test_a_detector_is_loaded_once(seeing: FO1, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "ssd.safetensors").write_bytes(b"")
+    made: list[object] = []
+
+    def load(*_: Any) -> object:
+        made.append(object())
+        return made[-1]
+
+    monkeypatch.setattr("fo1.pipeline.proposers.SSDProposer.load", load)
+    model = FO1(seeing.engine, tmp_path)
+    parts = model.get_proposer("nanodet+ssd").proposers
+    assert parts == (model.get_proposer("nanodet"), model.get_proposer("ssd"))
+    assert len(made) == 1
+
+
 # Loading.
 
 
@@ -573,6 +617,25 @@ def test_a_folder_in_our_layout(folder: Path, scoring: FO1) -> None:
         loaded.detect(picture, names, 0.0, boxes=boxes),
         scoring.detect(picture, names, 0.0, boxes=boxes),
     )
+
+
+def test_half_precision_spares_what_decides_scores(seeing: FO1, tmp_path: Path) -> None:
+    seeing.engine.model.save_pretrained(tmp_path)
+    seeing.engine.processor.save_pretrained(tmp_path)
+    low = FO1.from_pretrained(tmp_path, dtype=torch.bfloat16, proposer="grid")
+    model = low.engine.model
+    exact = {*model.score_head.parameters(), *model.region_encoder.auxiliary.parameters()}
+    encoder = model.region_encoder.auxiliary
+    exact |= {encoder.feature_mean, encoder.feature_std}
+    assert {value.dtype for value in exact} == {torch.float32}
+    others = {p.dtype for p in model.parameters() if p not in exact}
+    assert (model.dtype, others) == (torch.bfloat16, {torch.bfloat16})
+    picture, boxes = tiny.picture(*SIZE), tiny.boxes(3, *SIZE)
+    assert low.propose(picture, proposer="nanodet") == seeing.propose(picture, proposer="nanodet")
+    found = low.detect(picture, ["cat", "dog"], 0.0, boxes=boxes)
+    assert found.scores.dtype == np.float32
+    assert len(found) == 6
+    assert low.ask(picture, "what is <region1>?", boxes=boxes).text
 
 
 def test_a_folder_in_the_published_layout() -> None:
@@ -613,3 +676,21 @@ def test_unknown_proposers_and_devices_are_found_before_loading() -> None:
         FO1.from_pretrained("nowhere", proposer="foo")
     with pytest.raises(InputError, match="device 'abacus'"):
         FO1.from_pretrained("nowhere", device="abacus")
+
+
+def test_models_with_a_vocabulary_describe_by_its_names(scoring: FO1) -> None:
+    engine = scoring.engine
+    names = ("cat", "coffee cup", "tree")
+    encoded = engine.processor.tokenizer(list(names), add_special_tokens=False)["input_ids"]
+    sources = engine.model.config.score_config.evidence_sources
+    vocabulary = Vocabulary(names, tuple(map(tuple, encoded)), ((((),) * 3),) * len(sources))
+    named = FO1(replace(engine, vocabulary=vocabulary), Path("nowhere"), proposer="grid")
+    scene = named.encode(tiny.picture(*SIZE), boxes=tiny.boxes(4, *SIZE))
+    texts = scene.describe(regions=[2, 0])
+    assert [t.region for t in texts] == [2, 0]
+    assert {t.text for t in texts} <= set(names)
+    # The slow way: each name alone, without packing.
+    table = engine.model.get_input_embeddings().weight
+    words = torch.stack([table[list(ids)].mean(0) for ids in encoded])
+    logits = engine.model.score_head.name_logits(scene.tensors.regions.embeddings[[2, 0]], words)
+    assert [t.text for t in texts] == [names[i] for i in logits.argmax(-1).tolist()]

@@ -131,7 +131,9 @@ def build_config(tokenizer) -> FO1Config:
     return FO1Config(
         vlm_config=host,
         region_config=region,
-        score_config=ScoreHeadConfig(width=256, evidence_sources=SOURCES),
+        score_config=ScoreHeadConfig(
+            width=256, evidence_sources=SOURCES, evidence_gains=(1.0, 2.0)
+        ),
         region_placeholder_id=ids("<regionfeat>"),
         num_region_tokens=100,
         repeat_regions=True,

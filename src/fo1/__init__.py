@@ -20,13 +20,14 @@ from fo1.errors import (
     MissingExtraError,
     QueryError,
 )
-from fo1.results import Answer, Detections, Grounding, Proposals, RegionText
+from fo1.results import Answer, Detection, Detections, Grounding, Proposals, RegionText
 
 if TYPE_CHECKING:
     from fo1.models import FO1Config, FO1ForConditionalGeneration, FO1Processor
-    from fo1.pipeline import FO1, Scene
+    from fo1.pipeline import FO1, CountResult, Scene
 
 _LAZY = {
+    "CountResult": "fo1.pipeline",
     "FO1": "fo1.pipeline",
     "Scene": "fo1.pipeline",
     "FO1Config": "fo1.models",
@@ -39,6 +40,8 @@ __all__ = [
     "Answer",
     "BoxError",
     "CheckpointError",
+    "CountResult",
+    "Detection",
     "Detections",
     "FO1Config",
     "FO1Error",

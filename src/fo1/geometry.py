@@ -151,12 +151,28 @@ def box_iou(boxes: Boxes, others: Boxes) -> npt.NDArray[np.float32]:
     return result
 
 
+def box_containment(boxes: Boxes, others: Boxes) -> npt.NDArray[np.float32]:
+    """Return (N, M) intersection over the smaller area in [0, 1]; 1 where one box holds the other."""
+    near = np.maximum(boxes[:, None, :2], others[None, :, :2])  # (N, M, 2)
+    far = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    sides = np.maximum(far - near, np.float32(0))
+    shared = sides[..., 0] * sides[..., 1]
+    smaller = np.minimum(box_area(boxes)[:, None], box_area(others)[None, :])
+    result = np.zeros_like(shared)
+    np.divide(shared, smaller, out=result, where=smaller > 0)
+    return result
+
+
 def nms(
-    boxes: Boxes, scores: npt.NDArray[np.floating], iou_threshold: float
+    boxes: Boxes,
+    scores: npt.NDArray[np.floating],
+    iou_threshold: float,
+    containment: float = 1.0,
 ) -> npt.NDArray[np.int64]:
     """Return (K,) indices of the boxes kept, best score first; equal scores keep their order.
 
-    A box is dropped when its IoU with a better kept box is above `iou_threshold`.
+    A box is dropped when its IoU with a better kept box is above `iou_threshold`, or when more
+    than `containment` of the smaller of the two lies in the other (1 switches that off).
 
     Raises:
         InputError: the number of scores differs from the number of boxes.
@@ -168,8 +184,11 @@ def nms(
     while waiting.size:
         best = waiting[0]
         kept.append(int(best))
-        overlap = box_iou(boxes[best : best + 1], boxes[waiting[1:]])[0]
-        waiting = waiting[1:][overlap <= iou_threshold]
+        first, rest = boxes[best : best + 1], boxes[waiting[1:]]
+        clear = box_iou(first, rest)[0] <= iou_threshold
+        if containment < 1:
+            clear &= box_containment(first, rest)[0] <= containment
+        waiting = waiting[1:][clear]
     return np.array(kept, dtype=np.int64)
 
 

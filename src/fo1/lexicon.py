@@ -69,7 +69,7 @@ class LexiconFile(TypedDict):
 
 
 def normalise(text: str) -> str:
-    """Lower-case words of letters and digits, one space apart; commas and the like become ",".
+    """Return lower-case words of letters and digits, one space apart; commas and the like become ",".
 
     Example:
         >>> normalise("Jack-o'-lantern_(large)")
@@ -106,7 +106,7 @@ class Lexicon:
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> "Lexicon":
-        """Lexicon of a data file (`.json.gz`); without a path, the one that ships with fo1."""
+        """Return the lexicon of a data file (`.json.gz`); without a path, the one that ships with fo1."""
         if path is None:
             asset = resources.files("fo1").joinpath("assets", "nano", "lexicon.json.gz")
             data = asset.read_bytes()
@@ -115,15 +115,15 @@ class Lexicon:
         return cls(cast(LexiconFile, json.loads(gzip.decompress(data))))
 
     def __len__(self) -> int:
-        """How many distinct names have at least one sense."""
+        """Return how many distinct names have at least one sense."""
         return len(self._senses.keys() | self._chosen.keys())
 
     def names(self, source: Source) -> tuple[str, ...]:
-        """Display name of each class of a source, in class order."""
+        """Return the display name of each class of a source, in class order."""
         return tuple(self._table(source)["names"])
 
     def classes(self, name: str, source: Source) -> tuple[int, ...]:
-        """Ascending indices of the classes that are the name, a synonym or a kind of it.
+        """Return ascending indices of the classes that are the name, a synonym or a kind of it.
 
         Ambiguous names give the union over their meanings; unknown ones give ().
         """
@@ -133,7 +133,7 @@ class Lexicon:
         return tuple(sorted(found))
 
     def broader(self, name: str, source: Source) -> tuple[int, ...]:
-        """Ascending indices of the classes of which the name is a narrower kind: weak evidence.
+        """Return ascending indices of the classes of which the name is a narrower kind: weak evidence.
 
         Only the most usual meaning counts, and classes that `classes` gives are left out.
         """
@@ -144,7 +144,7 @@ class Lexicon:
         return tuple(sorted(found.difference(self.classes(name, source))))
 
     def terms(self, source: Source) -> tuple[tuple[str, ...], ...]:
-        """For each class every name whose `classes` include it: its own first, then broader ones.
+        """Return for each class every name whose `classes` include it: its own first, then broader ones.
 
         Plurals and phrases are not listed.
         """
@@ -162,7 +162,7 @@ class Lexicon:
         )
 
     def related(self, name_a: str, name_b: str) -> bool:
-        """Whether one name may mean the other or a kind of it, in any of their meanings.
+        """Return whether one name may mean the other or a kind of it, in any of their meanings.
 
         True also where both are unknown but equal. A dog is related to an animal, not to a cat.
         """
@@ -173,12 +173,19 @@ class Lexicon:
         return not (second.isdisjoint(self._up(first)) and first.isdisjoint(self._up(second)))
 
     def knows(self, name: str) -> bool:
-        """Whether the head noun of a name has at least one meaning here."""
+        """Return whether the head noun of a name has at least one meaning here."""
         return bool(self._keys(name))
 
     def head(self, phrase: str) -> str | None:
-        """The known name that a phrase is about ("the red cups on it" -> "cup"), if any."""
+        """Return the known name that a phrase is about ("the red cups on it" -> "cup"), if any."""
         return next(iter(self._keys(phrase)), None)
+
+    def is_name(self, phrase: str) -> bool:
+        """Whether a phrase is a known name and nothing more: "the dogs" is, "the left dog" is not."""
+        words = normalise(phrase).split()
+        while words and words[0] in _DETERMINERS:
+            words = words[1:]
+        return bool(self._lookup(words))
 
     def _table(self, source: Source) -> _ClassTable:
         if source not in self._sources:
@@ -229,7 +236,7 @@ class Lexicon:
         return ()
 
     def _cut(self, words: list[str]) -> tuple[tuple[str, ...], int]:
-        """Where the first noun phrase ends, or the name that spans that point."""
+        """Return where the first noun phrase ends, or the name that spans that point."""
         for index, word in enumerate(words):
             if index == 0 or not self._ends_phrase(words, index):
                 continue
@@ -254,7 +261,7 @@ class Lexicon:
         return is_verb and bool(self._lookup([words[index - 1]]))
 
     def _lookup(self, words: list[str]) -> tuple[str, ...]:
-        """Known names spelt by exactly these words, singular or plural, open or closed."""
+        """Return known names spelt by exactly these words, singular or plural, open or closed."""
         if not 0 < len(words) <= _LONGEST_NAME:
             return ()
         stem, last = words[:-1], words[-1]
@@ -273,7 +280,7 @@ class Lexicon:
 
 
 def _singulars(word: str) -> Iterator[str]:
-    """The word itself, then what it may be the plural of."""
+    """Yield the word itself, then what it may be the plural of."""
     yield word
     if word.endswith("men"):
         yield f"{word[:-3]}man"

@@ -169,6 +169,37 @@ def test_several_pictures_in_one_prompt(model: Model, processor: FO1Processor) -
 
 
 @torch.inference_mode()
+def test_a_picture_without_regions_needs_the_host_s_pixels_alone(
+    model: Model, processor: FO1Processor
+) -> None:
+    inputs = tiny.collate(processor, tiny.scene(84, 56, 0))
+    alone = {k: v for k, v in inputs.items() if not k.startswith(("auxiliary", "host_boxes"))}
+    with torch.inference_mode():
+        expected = model(**inputs).logits
+        assert torch.equal(model(**alone).logits, expected)
+        other = model(**alone | {"pixel_values": 1 - alone["pixel_values"]}).logits
+    assert not torch.allclose(other, expected, atol=1e-3)
+
+
+def test_regions_need_the_maps_they_are_pooled_from(
+    model: Model, three: list[dict[str, Any]]
+) -> None:
+    inputs = three[0]
+    boxes = inputs["auxiliary_boxes"], inputs["host_boxes"]
+    with torch.inference_mode():
+        whole = model.encode_images(inputs)
+        blind = model.encode_images({k: v for k, v in inputs.items() if "auxiliary" not in k})
+        with pytest.raises(ValueError, match=r"1 pictures, but the auxiliary encoder saw 0"):
+            model.encode_regions(blind, *boxes)
+        regions = model.encode_regions(whole, *boxes)
+        left = whole.without_maps()
+        with pytest.raises(ValueError, match="1 pictures, but 0"):
+            model.encode_regions(left, *boxes)
+        rest = {k: inputs[k] for k in ("input_ids", "attention_mask", "image_grid_thw")}
+        kept = model(**rest, encoding=left, regions=regions).logits
+    assert torch.equal(kept, model(**inputs).logits)
+
+
 def test_region_mentioned_twice(model: Model, processor: FO1Processor) -> None:
     text = tiny.prompt(3, text="Is <region2><regionfeat> behind <region0><regionfeat>?")
     given = tiny.scene(84, 56, 3, seed=1)
@@ -270,6 +301,21 @@ def test_bfloat16(three: list[dict[str, Any]]) -> None:
     assert logits.dtype == torch.bfloat16
     assert (logits.float() - expected).abs().mean() < 0.1 * expected.std()
     assert low.generate(**inputs, **GREEDY).shape[1] == inputs["input_ids"].shape[1] + 8
+
+
+def test_casting_inputs_leaves_boxes_exact(processor: FO1Processor) -> None:
+    inputs = tiny.collate(processor, tiny.scene(403, 127, 3), tiny.scene(84, 56, 2))
+    before = {name: [b.clone() for b in inputs[name]] for name in ("auxiliary_boxes", "host_boxes")}
+    low = inputs.to("cpu", torch.bfloat16)
+    assert low is inputs
+    assert low["pixel_values"].dtype == torch.bfloat16
+    assert {p.dtype for p in low["auxiliary_pixel_values"]} == {torch.bfloat16}
+    assert low["input_ids"].dtype == torch.long
+    for name, boxes in before.items():
+        for own, moved in zip(boxes, low[name], strict=True):
+            torch.testing.assert_close(moved, own, rtol=0, atol=0)
+    assert not torch.equal(boxes[0].bfloat16().float(), boxes[0])
+    assert {b.device.type for b in inputs.to("meta")["host_boxes"]} == {"meta"}
 
 
 # Generation.

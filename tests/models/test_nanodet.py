@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from fo1.models.nanodet import STRIDES, DenseDetections, Head, NanoDet, decode
-from fo1.proposals.detector import read_weights
+from fo1.proposals.detector import DETECTOR_PREFIX, read_weights
 
 
 def tiny(seed: int = 0) -> NanoDet:
@@ -106,7 +106,7 @@ def test_frame_that_is_no_multiple_of_the_last_stride_is_refused() -> None:
 @torch.no_grad()
 def test_packaged_weights_give_the_numbers_of_the_original_graph() -> None:
     """The expected numbers were read from the packaged TensorFlow.js graph run by TensorFlow."""
-    model = read_weights(NanoDet(), None, "nanodet").eval()
+    model = read_weights(NanoDet(), None, "nanodet", inside=DETECTOR_PREFIX).eval()
     found = model(pattern(416))
     expected = [
         (158, 47, 0.15958954, [19.9101, 27.4724, 32.7424, 41.4088], 0.004066712),

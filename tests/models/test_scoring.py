@@ -15,6 +15,8 @@ from fo1.models.scoring import (
     ScoreHead,
     branch_mask,
     branch_positions,
+    evidence_chance,
+    join_evidence,
     match_evidence,
 )
 from tests import tiny
@@ -347,3 +349,24 @@ def test_model_without_head_says_so(model: Model, processor: FO1Processor) -> No
     inputs = tiny.collate(processor, tiny.scene(84, 56, 1))
     with pytest.raises(ValueError, match="no score head"):
         model.score(inputs["input_ids"], Branches.pack([QUERIES]), regions=None)
+
+
+def test_evidence_chance_is_a_noisy_or_over_sources() -> None:
+    evidence = [torch.tensor([[0.2, 0.3, 0.5], [0.9, 0.1, 0.0]]), torch.tensor([[0.4], [0.0]])]
+    classes = [[(0, 1), (), (2,)], [(0,), (), ()]]
+    chance, rival = evidence_chance(evidence, classes, gains=(1.0, 2.0))
+    torch.testing.assert_close(chance, torch.tensor([[0.9, 0.0, 0.5 * 0.5 / 0.8], [0.98, 0, 0]]))
+    torch.testing.assert_close(rival, torch.tensor([[0.5, 0.8, 0.8], [0.5, 0.9, 0.9]]))
+
+
+def test_join_evidence_lets_names_and_expressions_differ() -> None:
+    match, chance = torch.tensor([[0.5, 0.5], [0.1, 0.1]]), torch.tensor([[0.6, 0.6], [0.6, 0.6]])
+    joined = join_evidence(match, chance, torch.zeros(2, 2), torch.tensor([True, False]))
+    expected = [[0.8, (0.5 * 0.8) ** 0.5], [0.64, (0.1 * 0.64) ** 0.5]]
+    torch.testing.assert_close(joined, torch.tensor(expected))
+
+
+def test_join_evidence_discounts_what_is_taken_for_something_else() -> None:
+    one, none = torch.ones(1, 1), torch.zeros(1, 1)
+    joined = join_evidence(0.8 * one, none, 0.75 * one, torch.tensor([True]))
+    torch.testing.assert_close(joined, torch.tensor([[0.2]]))

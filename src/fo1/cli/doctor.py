@@ -28,6 +28,7 @@ NANO_FILES = (
     "tokenizer_config.json",
     "ssd.safetensors",
     "lexicon.json.gz",
+    "vocabulary.txt",
 )
 _MODULES = {"pillow": "PIL"}
 _BOUND = re.compile(r"(>=|<)\s*([0-9.]+)")

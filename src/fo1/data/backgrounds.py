@@ -18,7 +18,7 @@ Texture = Callable[[Generator, int, int], Image.Image]
 
 
 def random_colour(rng: Generator, low: int = 0, high: int = 256) -> tuple[int, int, int]:
-    """Returns an RGB colour; two in three are muted, as walls, cloth and ground are."""
+    """Return an RGB colour; two in three are muted, as walls, cloth and ground are."""
     colour = rng.integers(low, high, 3)
     if rng.random() < 0.67:
         grey = int(colour.sum()) // 3
@@ -27,7 +27,7 @@ def random_colour(rng: Generator, low: int = 0, high: int = 256) -> tuple[int, i
 
 
 def ramp(colours: list[tuple[int, int, int]]) -> NDArray[np.uint8]:
-    """Returns a (256, 3) uint8 table running through `colours` in equal steps."""
+    """Return a (256, 3) uint8 table running through `colours` in equal steps."""
     stops = np.asarray(colours, dtype=np.int64)
     position = np.arange(256) * (len(colours) - 1)
     low = np.minimum(position // 255, len(colours) - 2)
@@ -36,19 +36,19 @@ def ramp(colours: list[tuple[int, int, int]]) -> NDArray[np.uint8]:
 
 
 def tint(grey: Grey, colours: list[tuple[int, int, int]]) -> Image.Image:
-    """Returns grey levels (H, W), 0 to 255, as an RGB image running through `colours`."""
+    """Return grey levels (H, W), 0 to 255, as an RGB image running through `colours`."""
     return Image.fromarray(ramp(colours)[np.clip(grey, 0, 255).astype(np.uint8)])
 
 
 def noise(rng: Generator, width: int, height: int, across: int, down: int) -> Grey:
-    """Returns smooth noise (height, width) int32, 0 to 255, with `across` x `down` cells."""
+    """Return smooth noise (height, width) int32, 0 to 255, with `across` x `down` cells."""
     cells = rng.integers(0, 256, (max(2, down), max(2, across)), dtype=np.uint8)
     smooth = Image.fromarray(cells).resize((width, height), Image.Resampling.BICUBIC)
     return np.asarray(smooth).astype(np.int32)
 
 
 def fractal(rng: Generator, width: int, height: int) -> Grey:
-    """Returns noise of several scales (height, width) int32, 0 to 255."""
+    """Return noise of several scales (height, width) int32, 0 to 255."""
     cells = int(rng.integers(2, 7))
     total = np.zeros((height, width), np.int32)
     weights = (8, 4, 2, 1) if rng.random() < 0.6 else (5, 4, 3, 3)
@@ -59,7 +59,7 @@ def fractal(rng: Generator, width: int, height: int) -> Grey:
 
 
 def _axes(rng: Generator, width: int, height: int) -> tuple[Grey, Grey]:
-    """Returns two perpendicular integer coordinates (height, width) at a random angle, x 64."""
+    """Return two perpendicular integer coordinates (height, width) at a random angle, x 64."""
     a, b = ((64, 0), (0, 64), (45, 45), (45, -45), (60, 22), (-22, 60), (57, -29), (62, 16))[
         int(rng.integers(8))
     ]
@@ -68,14 +68,14 @@ def _axes(rng: Generator, width: int, height: int) -> tuple[Grey, Grey]:
 
 
 def _triangle(position: Grey, period: int, sharpness: int) -> Grey:
-    """Returns a wave 0 to 255 of the given period; sharpness 1 is soft, 8 nearly a step."""
+    """Return a wave 0 to 255 of the given period; sharpness 1 is soft, 8 nearly a step."""
     phase = position % period
     wave = np.abs(phase * 2 - period) * 510 // period - 255
     return np.clip(wave * sharpness // 2 + 128, 0, 255)
 
 
 def plain(rng: Generator, width: int, height: int) -> Image.Image:
-    """Returns one colour with a faint fall of light."""
+    """Return one colour with a faint fall of light."""
     first = random_colour(rng)
     second = tuple(max(0, c * int(rng.integers(80, 100)) // 100) for c in first)
     u, _ = _axes(rng, width, height)
@@ -84,7 +84,7 @@ def plain(rng: Generator, width: int, height: int) -> Image.Image:
 
 
 def gradient(rng: Generator, width: int, height: int) -> Image.Image:
-    """Returns a linear or round gradient through two to four colours."""
+    """Return a linear or round gradient through two to four colours."""
     colours = [random_colour(rng) for _ in range(int(rng.integers(2, 5)))]
     if rng.random() < 0.6:
         u, _ = _axes(rng, width, height)
@@ -97,13 +97,13 @@ def gradient(rng: Generator, width: int, height: int) -> Image.Image:
 
 
 def cloudy(rng: Generator, width: int, height: int) -> Image.Image:
-    """Returns fractal noise in two to four colours."""
+    """Return fractal noise in two to four colours."""
     colours = [random_colour(rng) for _ in range(int(rng.integers(2, 5)))]
     return tint(fractal(rng, width, height), colours)
 
 
 def stripes(rng: Generator, width: int, height: int) -> Image.Image:
-    """Returns parallel stripes, soft or sharp, sometimes wavy or crossed like cloth."""
+    """Return parallel stripes, soft or sharp, sometimes wavy or crossed like cloth."""
     u, v = _axes(rng, width, height)
     period = int(rng.integers(6, 60)) * 64
     if rng.random() < 0.4:
@@ -115,7 +115,7 @@ def stripes(rng: Generator, width: int, height: int) -> Image.Image:
 
 
 def checker(rng: Generator, width: int, height: int) -> Image.Image:
-    """Returns squares or tiles with joints."""
+    """Return squares or tiles with joints."""
     u, v = _axes(rng, width, height)
     side = int(rng.integers(8, 70)) * 64
     if rng.random() < 0.5:
@@ -130,7 +130,7 @@ def checker(rng: Generator, width: int, height: int) -> Image.Image:
 
 
 def bricks(rng: Generator, width: int, height: int) -> Image.Image:
-    """Returns a wall of bricks."""
+    """Return a wall of bricks."""
     tall = int(rng.integers(10, 32))
     wide = tall * int(rng.integers(2, 4))
     y = np.arange(height)[:, None]
@@ -145,7 +145,7 @@ def bricks(rng: Generator, width: int, height: int) -> Image.Image:
 
 
 def wood(rng: Generator, width: int, height: int) -> Image.Image:
-    """Returns planks with grain."""
+    """Return planks with grain."""
     flip = rng.random() < 0.5
     if flip:
         width, height = height, width
@@ -168,7 +168,7 @@ def wood(rng: Generator, width: int, height: int) -> Image.Image:
 
 
 def grass(rng: Generator, width: int, height: int) -> Image.Image:
-    """Returns blades of grass, sand or carpet: fine upright noise over broad patches."""
+    """Return blades of grass, sand or carpet: fine upright noise over broad patches."""
     fine = noise(rng, width, height, width // 2, max(3, height // int(rng.integers(4, 14))))
     broad = fractal(rng, width, height)
     if rng.random() < 0.7:
@@ -180,7 +180,7 @@ def grass(rng: Generator, width: int, height: int) -> Image.Image:
 
 
 def voronoi(rng: Generator, width: int, height: int) -> Image.Image:
-    """Returns cells around random points: cobbles, mosaic, cracked earth."""
+    """Return cells around random points: cobbles, mosaic, cracked earth."""
     w, h = max(2, width // 3), max(2, height // 3)
     count = int(rng.integers(8, 40))
     px, py = rng.integers(0, w, count), rng.integers(0, h, count)
@@ -204,7 +204,7 @@ def voronoi(rng: Generator, width: int, height: int) -> Image.Image:
 
 
 def jumble(rng: Generator, width: int, height: int) -> Image.Image:
-    """Returns overlapping flat shapes without a name: papers, rugs, blurred clutter."""
+    """Return overlapping flat shapes without a name: papers, rugs, blurred clutter."""
     image = cloudy(rng, width, height)
     draw = ImageDraw.Draw(image)
     for _ in range(int(rng.integers(4, 16))):
@@ -221,7 +221,7 @@ def jumble(rng: Generator, width: int, height: int) -> Image.Image:
 
 
 def _floor(rng: Generator, width: int, height: int) -> Image.Image:
-    """Returns a tiled or planked floor seen in perspective, far edge on top."""
+    """Return a tiled or planked floor seen in perspective, far edge on top."""
     y = np.arange(height, dtype=np.float64)[:, None]
     x = np.arange(width, dtype=np.float64)[None] - float(rng.integers(width))
     depth = float(height) / (y + float(height) * 0.15)
@@ -234,7 +234,7 @@ def _floor(rng: Generator, width: int, height: int) -> Image.Image:
 
 
 def room(rng: Generator, width: int, height: int) -> Image.Image:
-    """Returns a wall above a floor or table seen in perspective."""
+    """Return a wall above a floor or table seen in perspective."""
     horizon = height * int(rng.integers(35, 75)) // 100
     wall = (plain, plain, gradient, cloudy, stripes, bricks)[int(rng.integers(6))]
     image = Image.new("RGB", (width, height))
@@ -245,7 +245,7 @@ def room(rng: Generator, width: int, height: int) -> Image.Image:
 
 
 def outdoors(rng: Generator, width: int, height: int) -> Image.Image:
-    """Returns a sky above ground, with a ragged line of hills between them."""
+    """Return a sky above ground, with a ragged line of hills between them."""
     horizon = height * int(rng.integers(25, 65)) // 100
     blue = (int(rng.integers(70, 190)), int(rng.integers(130, 210)), int(rng.integers(190, 256)))
     sky = tint(fractal(rng, width, height), [blue, blue, (235, 238, 242)])
@@ -272,7 +272,7 @@ _WEIGHTS = {"plain": 2, "gradient": 2, "noise": 3, "wood": 2, "room": 4, "outdoo
 
 
 def background(rng: Generator, width: int, height: int) -> tuple[Image.Image, str]:
-    """Returns an RGB ground of that size and its kind, a key of GROUNDS."""
+    """Return an RGB ground of that size and its kind, a key of GROUNDS."""
     kinds = [kind for kind in GROUNDS for _ in range(_WEIGHTS.get(kind, 1))]
     kind = kinds[int(rng.integers(len(kinds)))]
     image = GROUNDS[kind](rng, width, height)

@@ -37,12 +37,12 @@ class Layer:
     visible: float = 0.0
 
     def mask(self) -> Mask:
-        """Returns the pixels (h, w) of the patch that count as visible."""
+        """Return the pixels (h, w) of the patch that count as visible."""
         return np.asarray(self.image.getchannel("A")) >= VISIBLE_ALPHA
 
 
 def resolve_occlusion(layers: list[Layer], width: int, height: int) -> list[Layer]:
-    """Returns the layers that can be seen well enough, bottom first, boxes filled in.
+    """Return the layers that can be seen well enough, bottom first, boxes filled in.
 
     A layer of which less than LEAST_VISIBLE can be seen (it is covered by later ones or lies
     outside the picture) is left out altogether, so that nothing unnamed stays in the picture.
@@ -74,7 +74,7 @@ def resolve_occlusion(layers: list[Layer], width: int, height: int) -> list[Laye
 
 
 def blob(rng: Generator, side: int) -> Image.Image:
-    """Returns the soft-edged mask (L) of a shape without a name."""
+    """Return the soft-edged mask (L) of a shape without a name."""
     big = side * 2
     kind = int(rng.integers(3))
     if kind == 0:
@@ -103,7 +103,7 @@ def blob(rng: Generator, side: int) -> Image.Image:
 def wished_places(
     rng: Generator, count: int, width: int, height: int
 ) -> tuple[list[tuple[int, int] | None], float]:
-    """Returns a wished centre per patch (None: free) and the longest side that leaves room.
+    """Return a wished centre per patch (None: free) and the longest side that leaves room.
 
     A quarter of the scenes stand in rows and columns, or in one row.
     """
@@ -127,7 +127,7 @@ def wished_places(
 def transform(
     rng: Generator, patch: Image.Image, side: int, upright: bool, softness: float
 ) -> Image.Image:
-    """Returns the patch at its size, flipped, turned, squeezed, relit, edges softened.
+    """Return the patch at its size, flipped, turned, squeezed, relit, edges softened.
 
     Things and distractors take the same road, so that edges give nothing away.
     """
@@ -155,7 +155,7 @@ def transform(
 
 
 def _relight(image: Image.Image, gains: list[int], lift: int) -> Image.Image:
-    """Returns an RGB image with contrast scaled per channel (per cent of 128) and lifted."""
+    """Return an RGB image with contrast scaled per channel (per cent of 128) and lifted."""
     values = (np.arange(256)[:, None] - 128) * np.asarray(gains)[None] // 100 + 128 + lift
     tables = np.clip(values, 0, 255).astype(np.uint8)
     pixels = np.asarray(image)
@@ -171,7 +171,7 @@ def settle(
     crowding: float,
     spot: tuple[int, int] | None,
 ) -> tuple[int, int]:
-    """Returns the top-left corner for a patch: the least crowded of a few random places."""
+    """Return the top-left corner for a patch: the least crowded of a few random places."""
     if spot is not None:
         return spot[0] - size[0] // 2, spot[1] - size[1] // 2
     hang = int(rng.random() < 0.15) * min(size) // 3
@@ -194,7 +194,7 @@ def settle(
 
 
 def paint(rng: Generator, image: Image.Image, layers: list[Layer]) -> Image.Image:
-    """Returns the ground with shadows and patches on it, bottom first."""
+    """Return the ground with shadows and patches on it, bottom first."""
     shadows = rng.random() < 0.6
     dx, dy = float(rng.uniform(-0.12, 0.12)), float(rng.uniform(0.0, 0.14))
     strength, blur = int(rng.integers(25, 65)), float(rng.uniform(0.02, 0.07))
@@ -214,7 +214,7 @@ def paint(rng: Generator, image: Image.Image, layers: list[Layer]) -> Image.Imag
 
 
 def camera(rng: Generator, image: Image.Image) -> Image.Image:
-    """Returns the picture as a camera would give it: light, blur, noise, JPEG."""
+    """Return the picture as a camera would give it: light, blur, noise, JPEG."""
     if rng.random() < 0.7:
         gains = (int(rng.integers(75, 126)) + rng.integers(-5, 6, 3)).tolist()
         image = _relight(image, gains, int(rng.integers(-25, 26)))

@@ -74,7 +74,7 @@ class Count:
 
 
 def _holders(scene: Scene, noun: str) -> tuple[int, ...] | None:
-    """Returns the indices of things called `noun`, or None when one of the others might be."""
+    """Return the indices of things called `noun`, or None when one of the others might be."""
     if any(noun in thing.unsure and noun not in thing.names for thing in scene.objects):
         return None
     return tuple(i for i, thing in enumerate(scene.objects) if noun in thing.names)
@@ -89,7 +89,7 @@ def _area(thing: SceneObject) -> float:
 
 
 def _ordered(scene: Scene, members: Iterable[int], axis: int) -> list[int] | None:
-    """Returns members sorted along an axis, or None when two are too close to call.
+    """Return members sorted along an axis, or None when two are too close to call.
 
     Centres must be a margin apart and both edges must run in the same order.
     """
@@ -105,7 +105,7 @@ def _ordered(scene: Scene, members: Iterable[int], axis: int) -> list[int] | Non
 
 
 def _extreme(scene: Scene, members: tuple[int, ...], axis: int, last: bool) -> int | None:
-    """Returns the member that is clearly first (or last) along an axis, or None."""
+    """Return the member that is clearly first (or last) along an axis, or None."""
     sign = -1.0 if last else 1.0
     order = sorted(members, key=lambda i: sign * _centre(scene.objects[i], axis))
     pair = _ordered(scene, order[:2], axis)
@@ -116,7 +116,7 @@ def _extreme(scene: Scene, members: tuple[int, ...], axis: int, last: bool) -> i
 
 
 def _by_place(scene: Scene, noun: str, members: tuple[int, ...]) -> Iterator[tuple[str, int]]:
-    """Yields expressions by place among things of one name."""
+    """Yield expressions by place among things of one name."""
     for axis, last, texts in (
         (0, False, (f"the leftmost {noun}", f"the {noun} on the left")),
         (0, True, (f"the rightmost {noun}", f"the {noun} on the right")),
@@ -140,7 +140,7 @@ def _by_place(scene: Scene, noun: str, members: tuple[int, ...]) -> Iterator[tup
 
 
 def _by_size(scene: Scene, noun: str, members: tuple[int, ...]) -> Iterator[tuple[str, int]]:
-    """Yields expressions by size of the box among things of one name."""
+    """Yield expressions by size of the box among things of one name."""
     order = sorted(members, key=lambda i: _area(scene.objects[i]))
     areas = [_area(scene.objects[i]) for i in order]
     if areas[-1] >= SIZE_RATIO * areas[-2]:
@@ -151,7 +151,7 @@ def _by_size(scene: Scene, noun: str, members: tuple[int, ...]) -> Iterator[tupl
 
 
 def _by_colour(scene: Scene, noun: str, members: tuple[int, ...]) -> Iterator[tuple[str, int]]:
-    """Yields expressions by colour; every rival must have a clearly different colour."""
+    """Yield expressions by colour; every rival must have a clearly different colour."""
     for index in members:
         colour = scene.objects[index].colour
         if not colour or colour == noun:
@@ -164,7 +164,7 @@ def _by_colour(scene: Scene, noun: str, members: tuple[int, ...]) -> Iterator[tu
 def _by_relation(
     scene: Scene, noun: str, members: tuple[int, ...], anchor_noun: str, anchor: int
 ) -> Iterator[tuple[str, int]]:
-    """Yields expressions by place relative to a thing whose name is unique."""
+    """Yield expressions by place relative to a thing whose name is unique."""
     mark = scene.objects[anchor]
     sides: tuple[tuple[int, bool, str], ...] = (
         (0, False, "to the left of"),
@@ -202,7 +202,7 @@ def _by_relation(
 
 
 def referring(scene: Scene, rng: Generator) -> list[tuple[str, int]]:
-    """Returns (expression, index of the one thing it singles out), shuffled.
+    """Return (expression, index of the one thing it singles out), shuffled.
 
     Every expression holds for exactly one object of the scene; expressions are all different.
     """
@@ -230,7 +230,7 @@ def referring(scene: Scene, rng: Generator) -> list[tuple[str, int]]:
 
 
 def counting(scene: Scene, rng: Generator) -> list[Count]:
-    """Returns counts of countable names in the scene, broader names included, shuffled."""
+    """Return counts of countable names in the scene, broader names included, shuffled."""
     nouns = dict.fromkeys(name for thing in scene.objects for name in thing.names)
     counts: list[Count] = []
     for noun in nouns:
@@ -241,7 +241,7 @@ def counting(scene: Scene, rng: Generator) -> list[Count]:
 
 
 def absent(scene: Scene, rng: Generator, n: int, vocabulary: Iterable[Concept]) -> list[str]:
-    """Returns up to `n` names of things that are not in the scene.
+    """Return up to `n` names of things that are not in the scene.
 
     A name is left out when it is true of something present, might be, is a finer word for
     something present ("duck" beside "bird"), or names a thing easily taken for one present.
@@ -275,7 +275,7 @@ def absent(scene: Scene, rng: Generator, n: int, vocabulary: Iterable[Concept]) 
 
 
 def caption(scene: Scene) -> str:
-    """Returns one sentence that names what is in the scene, larger things first."""
+    """Return one sentence that names what is in the scene, larger things first."""
     groups: dict[str, list[SceneObject]] = {}
     for thing in sorted(scene.objects, key=_area, reverse=True):
         groups.setdefault(thing.name, []).append(thing)

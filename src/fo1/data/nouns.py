@@ -79,7 +79,7 @@ UNCOUNTED = frozenset(_UNCOUNTED_WORDS.split()) | frozenset(
 
 
 def plural(noun: str) -> str:
-    """Returns the English plural of a noun phrase ("cup of coffee" gives "cups of coffee")."""
+    """Return the English plural of a noun phrase ("cup of coffee" gives "cups of coffee")."""
     for joint in (" of ", " on the ", " in "):
         if joint in noun:
             head, _, tail = noun.partition(joint)
@@ -108,7 +108,7 @@ def plural(noun: str) -> str:
 
 
 def article(noun: str) -> str:
-    """Returns the noun with "a" or "an"; plural names stay bare."""
+    """Return the noun with "a" or "an"; plural names stay bare."""
     if noun in UNCOUNTED and noun.endswith("s"):
         return noun
     vowel = noun[0] in "aeiou" and not noun.startswith(("uni", "ufo", "eu", "one"))

@@ -34,18 +34,18 @@ class PerceptualHash:
     dhash: int
 
     def near(self, other: PerceptualHash) -> bool:
-        """Whether both hashes are close enough for one picture to be a copy of the other."""
+        """Return whether both hashes are close enough for one picture to be a copy of the other."""
         return (self.phash ^ other.phash).bit_count() <= NEAR_PHASH and (
             self.dhash ^ other.dhash
         ).bit_count() <= NEAR_DHASH
 
     def __str__(self) -> str:
-        """Returns 32 hexadecimal digits."""
+        """Return 32 hexadecimal digits."""
         return f"{self.phash:016x}{self.dhash:016x}"
 
     @classmethod
     def parse(cls, text: str) -> PerceptualHash:
-        """Returns the hash written by `str`.
+        """Return the hash written by `str`.
 
         Raises:
             InputError: the text is not 32 hexadecimal digits.
@@ -56,12 +56,12 @@ class PerceptualHash:
 
 
 def _pack(bits: NDArray[np.bool_]) -> int:
-    """Returns 64 bits (8, 8) as an integer."""
+    """Return 64 bits (8, 8) as an integer."""
     return int.from_bytes(np.packbits(bits.ravel()).tobytes(), "big")
 
 
 def flatten(image: Image.Image) -> Image.Image:
-    """Returns the picture in grey, transparent parts white."""
+    """Return the picture in grey, transparent parts white."""
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         ground = Image.new("RGBA", image.size, "white")
@@ -71,7 +71,7 @@ def flatten(image: Image.Image) -> Image.Image:
 
 
 def perceptual_hash(image: Image.Image) -> PerceptualHash | None:
-    """Returns the hashes of a picture, or None when it is too flat to tell from another."""
+    """Return the hashes of a picture, or None when it is too flat to tell from another."""
     grey = flatten(image)
     small = np.asarray(grey.resize((32, 32), Image.Resampling.BOX), dtype=np.float64)
     if float(small.std()) < FLAT:
@@ -84,7 +84,7 @@ def perceptual_hash(image: Image.Image) -> PerceptualHash | None:
 
 
 def views(image: Image.Image) -> Iterator[Image.Image]:
-    """Yields the picture, trimmed versions, halves and nine quarters, each also mirrored."""
+    """Yield the picture, trimmed versions, halves and nine quarters, each also mirrored."""
     width, height = image.size
     boxes = [(0, 0, 20, 20), (0, 0, 19, 19), (1, 0, 20, 19), (0, 1, 19, 20), (1, 1, 20, 20)]
     boxes += [(0, 0, 10, 20), (10, 0, 20, 20), (0, 0, 20, 10), (0, 10, 20, 20)]
@@ -107,7 +107,7 @@ class EvaluationPicture:
 
 
 def read_evaluation_pictures(path: str | os.PathLike[str]) -> tuple[EvaluationPicture, ...]:
-    """Returns the list of evaluation pictures stored as JSON.
+    """Return the list of evaluation pictures stored as JSON.
 
     Raises:
         InputError: the file is missing or is not such a list.
@@ -130,7 +130,7 @@ def read_evaluation_pictures(path: str | os.PathLike[str]) -> tuple[EvaluationPi
 def find_copy(
     image: Image.Image, pictures: Sequence[EvaluationPicture]
 ) -> EvaluationPicture | None:
-    """Returns the evaluation picture that `image` copies, in whole or in part, or None."""
+    """Return the evaluation picture that `image` copies, in whole or in part, or None."""
     own = perceptual_hash(image)
     if own is None:
         return None

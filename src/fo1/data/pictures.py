@@ -79,7 +79,7 @@ class PicturePack:
     """Pictures by number; safe to use from several threads and after a fork."""
 
     def __init__(self, path: Path, index: Mapping[str, Any]) -> None:
-        """Keeps the parsed index; use `open`."""
+        """Keep the parsed index; use `open`."""
         self.path = path
         styles = index["styles"]
         colours = index["colours"]
@@ -122,7 +122,7 @@ class PicturePack:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str] | None = None) -> PicturePack:
-        """Returns the pack at `path`, by default `data/pictures.zip` of the checkout.
+        """Return the pack at `path`, by default `data/pictures.zip` of the checkout.
 
         Raises:
             InputError: there is no pack at that place, or the file is not one.
@@ -147,11 +147,11 @@ class PicturePack:
         return cls(target, index)
 
     def __len__(self) -> int:
-        """Number of pictures."""
+        """Return the number of pictures."""
         return len(self.infos)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Returns the state without the open file, so that a pack can be sent to a worker."""
+        """Return the state without the open file, so that a pack can be sent to a worker."""
         state = self.__dict__.copy()
         state.update(
             _lock=None,
@@ -163,14 +163,14 @@ class PicturePack:
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restores a pack sent to a worker."""
+        """Restore a pack sent to a worker."""
         self.__dict__.update(state)
         for name in ("concepts", "lineages", "licences"):
             setattr(self, name, MappingProxyType(state[name]))
         self._lock = threading.Lock()
 
     def picture(self, index: int) -> Image.Image:
-        """Returns picture `index` as an RGBA image cropped to its visible pixels."""
+        """Return picture `index` as an RGBA image cropped to its visible pixels."""
         with self._lock:
             if self._archive is None or self._owner != os.getpid():
                 self._archive = zipfile.ZipFile(self.path)
@@ -185,7 +185,7 @@ class PicturePack:
         styles: Iterable[str] | None = None,
         concepts: Iterable[str] | None = None,
     ) -> tuple[PictureInfo, ...]:
-        """Returns the pictures of the given lineages, styles and concept slugs (None: all).
+        """Return the pictures of the given lineages, styles and concept slugs (None: all).
 
         Raises:
             InputError: a lineage, style or concept the pack does not have.
@@ -219,7 +219,7 @@ class PicturePack:
 
 
 def dominant_colour(image: Image.Image) -> str:
-    """Returns the word for the colour of most visible pixels of an RGBA image, or ""."""
+    """Return the word for the colour of most visible pixels of an RGBA image, or ""."""
     small = image.resize((32, 32), Image.Resampling.BOX)
     visible = np.asarray(small.getchannel("A")) > 128
     if not visible.any():

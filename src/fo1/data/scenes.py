@@ -85,7 +85,7 @@ class SceneGenerator:
         size: tuple[int, int] = (256, 640),
         solids: float = 0.1,
     ) -> None:
-        """Chooses the pictures to draw with.
+        """Choose the pictures to draw with.
 
         Args:
             pack: the picture pack.
@@ -119,7 +119,7 @@ class SceneGenerator:
         self._painter = SolidPainter()
 
     def __call__(self, seed: int, index: int) -> Scene:
-        """Returns scene `index` of `seed`."""
+        """Return scene `index` of `seed`."""
         rng = np.random.Generator(np.random.PCG64([seed, index]))
         long = int(rng.integers(self.size[0], self.size[1] + 1))
         short = long * int(rng.integers(56, 101)) // 100
@@ -135,7 +135,7 @@ class SceneGenerator:
         return Scene(image, objects, others, kind, seed, index)
 
     def _named(self, layer: Layer) -> SceneObject:
-        """Returns the named thing that a layer shows."""
+        """Return the named thing that a layer shows."""
         slug, style, colour = layer.thing or ("", "", "")
         concept = self.concepts[slug]
         return SceneObject(
@@ -150,7 +150,7 @@ class SceneGenerator:
         )
 
     def _cast(self, rng: Generator) -> list[tuple[str, int | str]]:
-        """Returns what is to appear: (concept slug, picture number or solid's colour)."""
+        """Return what is to appear: (concept slug, picture number or solid's colour)."""
         target = int(rng.integers(3, 15))
         cast: list[tuple[str, int | str]] = []
         while len(cast) < target:
@@ -176,7 +176,7 @@ class SceneGenerator:
         return [cast[int(i)] for i in rng.permutation(len(cast))]
 
     def _choose(self, rng: Generator, slug: str) -> int:
-        """Returns a picture of the concept; shaded ones a little more often."""
+        """Return a picture of the concept; shaded ones a little more often."""
         infos = self._pictures[slug]
         shaded = [info for info in infos if info.style == "fluent-3d"]
         if shaded and rng.random() < 0.2:
@@ -184,7 +184,7 @@ class SceneGenerator:
         return infos[int(rng.integers(len(infos)))].index
 
     def _place(self, rng: Generator, width: int, height: int) -> list[Layer]:
-        """Returns the patches of a scene, bottom first, before occlusion."""
+        """Return the patches of a scene, bottom first, before occlusion."""
         cast: list[tuple[str, int | str] | None] = list(self._cast(rng))
         things = len(cast)
         for _ in range(int(rng.integers(0, 6))):
@@ -217,7 +217,7 @@ class SceneGenerator:
         return layers
 
     def _distractor(self, rng: Generator) -> Image.Image:
-        """Returns an RGBA patch that is no thing: a texture or a scrambled drawing in a shape."""
+        """Return an RGBA patch that is no thing: a texture or a scrambled drawing in a shape."""
         side = 128
         if rng.random() < 0.3:
             slug = self._slugs[int(rng.integers(len(self._slugs)))]

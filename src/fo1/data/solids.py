@@ -104,7 +104,7 @@ PAINTS: Mapping[str, tuple[int, int, int]] = {
 
 
 def _length(*parts: Array) -> Array:
-    """Returns the Euclidean length."""
+    """Return the Euclidean length."""
     total = parts[0] * parts[0]
     for part in parts[1:]:
         total = total + part * part
@@ -149,12 +149,12 @@ _DISTANCES: Mapping[str, Callable[[Array, Array, Array], Array]] = {
 
 
 def _spin(t: float) -> tuple[float, float]:
-    """Returns (cosine, sine) of an angle from the rational parametrisation of the circle."""
+    """Return (cosine, sine) of an angle from the rational parametrisation of the circle."""
     return (1 - t * t) / (1 + t * t), 2 * t / (1 + t * t)
 
 
 def surface(shape: str, turn: int) -> tuple[Array, NDArray[np.uint8]]:
-    """Returns normals (SIDE, SIDE, 3), x right, y up, z to the eye, and alpha (SIDE, SIDE).
+    """Return normals (SIDE, SIDE, 3), x right, y up, z to the eye, and alpha (SIDE, SIDE).
 
     The view is orthographic, `turn` picks one of TURNS orientations. Rays are marched with signed
     distances at twice the size and averaged.
@@ -204,11 +204,11 @@ class SolidPainter:
     """Paints solids; keeps the surfaces it has drawn, at most shapes x TURNS."""
 
     def __init__(self) -> None:
-        """Starts with nothing drawn."""
+        """Start with nothing drawn."""
         self._surfaces: dict[tuple[str, int], tuple[Array, NDArray[np.uint8]]] = {}
 
     def paint(self, rng: Generator, shape: str, colour: str) -> Image.Image:
-        """Returns the RGBA picture of a solid under a random light, cropped to its pixels."""
+        """Return the RGBA picture of a solid under a random light, cropped to its pixels."""
         turn = int(rng.integers(TURNS))
         if (shape, turn) not in self._surfaces:
             self._surfaces[shape, turn] = surface(shape, turn)

@@ -110,13 +110,23 @@ class ScoreHeadConfig(PreTrainedConfig):
     Args:
         width: width of the space in which region states and query states meet.
         evidence_sources: names of the class vocabularies whose probabilities the auxiliary encoder reads out.
+        evidence_gains: per source (1 if left out), what its pooled class probability is multiplied by to
+            be the chance that the region shows the class; a detector's, averaged over the middle of a
+            box, lies well under its peak.
     """
 
     model_type = "fo1_score_head"
 
-    def __init__(self, width: int = 256, evidence_sources: tuple[str, ...] = (), **kwargs: Any):
+    def __init__(
+        self,
+        width: int = 256,
+        evidence_sources: tuple[str, ...] = (),
+        evidence_gains: tuple[float, ...] = (),
+        **kwargs: Any,
+    ):
         self.width = width
         self.evidence_sources = list(evidence_sources)
+        self.evidence_gains = list(evidence_gains)
         super().__init__(**kwargs)
 
 

@@ -58,7 +58,7 @@ class EfficientNetLiteConfig:
 
 
 def cell_offset(stride: int) -> float:
-    """How far a map cell looks to the lower right of its own square, in pixels of the input.
+    """Return how far a map cell looks to the lower right of its own square, in pixels of the input.
 
     Cell (i, j) of the map at `stride` is centred at ((j + 0.5) * stride + offset, (i + 0.5) *
     stride + offset), because "same" padding puts the odd pixel at the bottom right each time the
@@ -71,7 +71,7 @@ def cell_offset(stride: int) -> float:
 def fold_batch_norm(
     weight: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, variance: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Weight and bias of the convolution that equals bias-free convolution then batch norm.
+    """Return weight and bias of the convolution that equals bias-free convolution then batch norm.
 
     Args:
         weight: (C, I, K, K), the convolution before the norm.
@@ -93,12 +93,12 @@ class SameConv(nn.Conv2d):
     def __init__(
         self, inputs: int, outputs: int, *, kernel: int = 1, stride: int = 1, groups: int = 1
     ) -> None:
-        """With stride 1 the pad is symmetric and left to the convolution itself."""
+        # With stride 1 the pad is symmetric and left to the convolution itself.
         pad = kernel // 2 if stride == 1 else 0
         super().__init__(inputs, outputs, kernel, stride, pad, groups=groups)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """(B, I, H, W) -> (B, C, ceil(H / stride), ceil(W / stride))."""
+        """Return maps (B, C, ceil(H / stride), ceil(W / stride)) from (B, I, H, W)."""
         stride, kernel = self.stride[0], self.kernel_size[0]
         if stride > 1:
             top, bottom = _same_padding(maps.shape[-2], kernel, stride)
@@ -117,16 +117,16 @@ class InvertedResidual(nn.Module):
     """Expand (1x1), filter each channel (k x k), project (1x1); a shortcut where shapes agree."""
 
     def __init__(self, inputs: int, stage: StageConfig, *, stride: int) -> None:
-        """Leave out the expansion where the factor is 1, as the published weights do."""
         super().__init__()
         width = inputs * stage.expansion
+        # The published weights leave out the expansion where the factor is 1.
         self.expand = SameConv(inputs, width) if stage.expansion != 1 else None
         self.depthwise = SameConv(width, width, kernel=stage.kernel, stride=stride, groups=width)
         self.project = SameConv(width, stage.channels)
         self.is_residual = stride == 1 and inputs == stage.channels
 
     def forward(self, maps: Tensor) -> Tensor:
-        """(B, I, H, W) -> (B, C, ceil(H / stride), ceil(W / stride))."""
+        """Return maps (B, C, ceil(H / stride), ceil(W / stride)) from (B, I, H, W)."""
         hidden = maps if self.expand is None else F.relu6(self.expand(maps))
         hidden = self.project(F.relu6(self.depthwise(hidden)))
         return maps + hidden if self.is_residual else hidden
@@ -141,7 +141,6 @@ class EfficientNetLite(nn.Module):
     """
 
     def __init__(self, config: EfficientNetLiteConfig | None = None) -> None:
-        """Build with random weights; the defaults give Lite0."""
         super().__init__()
         self.config = config or EfficientNetLiteConfig()
         self.stem = SameConv(3, self.config.stem_channels, kernel=3, stride=2)
@@ -158,7 +157,7 @@ class EfficientNetLite(nn.Module):
         self.classifier = nn.Linear(self.config.head_channels, self.config.num_classes)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """Maps (B, C, ceil(H / stride), ceil(W / stride)), one per entry of `config.levels`.
+        """Return maps (B, C, ceil(H / stride), ceil(W / stride)), one per entry of `config.levels`.
 
         Args:
             pixels: (B, 3, H, W) RGB, normalised: (value in 0..255 - PIXEL_MEAN) / PIXEL_SCALE.
@@ -166,7 +165,7 @@ class EfficientNetLite(nn.Module):
         return tuple(self._levels(pixels))
 
     def logits(self, pixels: Tensor) -> Tensor:
-        """(B, num_classes) class logits of whole pictures; `pixels` as in `forward`."""
+        """Return (B, num_classes) class logits of whole pictures; `pixels` as in `forward`."""
         return self.classifier(self(pixels)[-1].mean(dim=(2, 3)))
 
     def _levels(self, pixels: Tensor) -> Iterator[Tensor]:

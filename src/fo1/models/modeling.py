@@ -7,7 +7,7 @@ Legend: B sequences, T tokens, I pictures, N regions of all pictures, C region f
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -49,6 +49,10 @@ class PictureEncoding:
     levels: tuple[tuple[Tensor, ...], ...]
     auxiliary: tuple[tuple[Tensor, ...], ...]
 
+    def without_maps(self) -> "PictureEncoding":
+        """Return what is left to ask with when the regions are encoded; the maps hold most of the memory."""
+        return PictureEncoding(host=replace(self.host, maps=()), levels=(), auxiliary=())
+
 
 @dataclass(frozen=True, slots=True)
 class RegionEmbeddings:
@@ -72,6 +76,11 @@ class FO1ForConditionalGeneration(PreTrainedModel, GenerationMixin):
     base_model_prefix = "vlm"
     input_modalities = ["image", "text"]  # noqa: RUF012 - the library's own type
     supports_gradient_checkpointing = True
+    # Half precision would shift boxes and probabilities: bfloat16 keeps 8 bits.
+    _keep_in_fp32_modules_strict = [  # noqa: RUF012 - the library's own type
+        *("score_head", "auxiliary.classifier", "auxiliary.detector"),
+        *("auxiliary.feature_mean", "auxiliary.feature_std"),
+    ]
     _supports_sdpa = True
     _supports_flash_attn = True
 
@@ -139,7 +148,8 @@ class FO1ForConditionalGeneration(PreTrainedModel, GenerationMixin):
             host=host,
             levels=tuple(self.region_encoder.host_levels(maps) for maps in host.maps),
             auxiliary=tuple(
-                self.region_encoder.auxiliary(pixels[None].to(self.device))
+                # Encoders choose their own type; the picture's size has no place in half precision.
+                self.region_encoder.auxiliary(pixels[None].to(self.device, torch.float32))
                 for pixels in auxiliary or ()
             ),
         )
@@ -170,6 +180,11 @@ class FO1ForConditionalGeneration(PreTrainedModel, GenerationMixin):
             if auxiliary_boxes is None:
                 raise ValueError(
                     "got neither boxes nor features for the auxiliary encoder; pass one of them"
+                )
+            if len(encoding.auxiliary) != len(host_boxes):
+                raise ValueError(
+                    f"got boxes for {len(host_boxes)} pictures, but the auxiliary encoder saw "
+                    f"{len(encoding.auxiliary)}; give encode_images their auxiliary_pixel_values"
                 )
             auxiliary_features = [
                 encoder.pool_auxiliary(maps, boxes)
@@ -238,7 +253,9 @@ class FO1ForConditionalGeneration(PreTrainedModel, GenerationMixin):
             )
             if name in inputs
         }
-        if encoding is None and pictures.get("auxiliary_pixel_values") is not None:
+        if encoding is None and any(
+            "pixel_values" in name and value is not None for name, value in pictures.items()
+        ):
             encoding = self.encode_images(pictures)
         if regions is None and encoding is not None and pictures.get("auxiliary_boxes") is not None:
             regions = self.encode_regions(
@@ -367,7 +384,11 @@ class FO1ForConditionalGeneration(PreTrainedModel, GenerationMixin):
             regions: the scene's regions.
             query_classes: per evidence source and query, the class indices that the query names.
             inputs: as in `forward`.
+
+        Raises:
+            ValueError: the model has no score head.
         """
+        self._need_score_head()
         states, embeddings = self.branch_states(
             prefix_ids, torch.ones_like(prefix_ids), branches, regions=regions, **inputs
         )
@@ -384,15 +405,19 @@ class FO1ForConditionalGeneration(PreTrainedModel, GenerationMixin):
         query_classes: Sequence[Sequence[Sequence[int]]] = (),
     ) -> Tensor:
         """Return (N, K) logits of one row of `branch_states`; arguments as in `score`."""
-        if self.score_head is None:
-            raise ValueError("this model has no score head; use generate, or train one")
+        head = self._need_score_head()
         prefix = prefix_ids.shape[1]
         region_states = states[row, :prefix][prefix_ids[row] == self.config.region_placeholder_id]
         ends = prefix + branches.ends(row)
-        return self.score_head(
+        return head(
             region_states,
             regions.embeddings,
             states[row, ends],
             branches.mean_words(row, embeddings[row, prefix:]),
             match_evidence(regions.evidence, query_classes) if regions.evidence else None,
         )
+
+    def _need_score_head(self) -> ScoreHead:
+        if self.score_head is None:
+            raise ValueError("this model has no score head; use generate, or train one")
+        return self.score_head

@@ -211,7 +211,6 @@ class Head(nn.Module):
         self.num_classes = num_classes
         self.conv = ConvAct(channels, channels)
         self.predict = nn.Conv2d(channels, num_classes + 4 * num_bins, 1)
-        self.register_buffer("bins", torch.arange(float(num_bins)), persistent=False)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return probabilities, and distances in cells.
@@ -221,4 +220,6 @@ class Head(nn.Module):
         output = self.predict(self.conv(features))
         logits, bins = output.split([self.num_classes, output.shape[1] - self.num_classes], 1)
         weights = bins.unflatten(1, (4, -1)).softmax(2)
-        return logits.sigmoid(), torch.einsum("bskhw,k->bshw", weights, self.bins)
+        # No buffer: `from_pretrained` leaves buffers that are not saved without values.
+        cells = torch.arange(weights.shape[2], device=weights.device, dtype=weights.dtype)
+        return logits.sigmoid(), torch.einsum("bskhw,k->bshw", weights, cells)

@@ -1,4 +1,4 @@
-"""FO1Processor: pictures, boxes and prompts become one `BatchFeature`.
+"""FO1Processor: pictures, boxes and prompts become one `BatchFeature`, here a `ModelInputs`.
 
 Boxes come in as pixels of the original picture and leave in the frames of the two encoders; this is the only place
 where they are scaled. Keys of the result:
@@ -29,7 +29,21 @@ from fo1.prompts import IMAGE_PLACEHOLDER, REGION_PLACEHOLDER
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 MAX_SIDE, MIN_SIDE = 2048, 28
-_REGION = re.compile(r"<region(\d+)>" + re.escape(REGION_PLACEHOLDER))
+_REGION = re.compile(r"<region([0-9]+)>" + re.escape(REGION_PLACEHOLDER))
+
+
+class ModelInputs(BatchFeature):
+    """A batch whose boxes stay float32 when it is cast: in bfloat16 they would be off by pixels."""
+
+    def to(self, *args: Any, **kwargs: Any) -> "ModelInputs":
+        """Move everything, cast floating tensors that are not boxes, and return the batch itself."""
+        exact = {name: self[name] for name in ("auxiliary_boxes", "host_boxes") if name in self}
+        super().to(*args, **kwargs)
+        for name, boxes in exact.items():
+            self[name] = [
+                own.to(moved.device) for own, moved in zip(boxes, self[name], strict=True)
+            ]
+        return self
 
 
 class FO1Processor(ProcessorMixin):
@@ -99,7 +113,7 @@ class FO1Processor(ProcessorMixin):
         images: Sequence[Image.Image] = (),
         boxes: Sequence[npt.ArrayLike] = (),
         text: str | Sequence[str] = (),
-    ) -> BatchFeature:
+    ) -> ModelInputs:
         """Return model inputs.
 
         Args:
@@ -117,13 +131,13 @@ class FO1Processor(ProcessorMixin):
         if prompts:
             counts = [len(b) for b in data.get("auxiliary_boxes", ())]
             data |= self.prepare_text(prompts, data, counts)
-        return BatchFeature(data)
+        return ModelInputs(data)
 
     def prepare_pictures(
         self, images: Sequence[Image.Image], boxes: Sequence[npt.ArrayLike]
     ) -> dict[str, Any]:
         """Return pixels and scaled boxes of the pictures."""
-        auxiliary_pixels, auxiliary_boxes, capped = [], [], []
+        auxiliary_pixels, auxiliary_boxes, capped, sizes = [], [], [], []
         for index, (image, given) in enumerate(zip(images, boxes, strict=True)):
             size = (image.height, image.width)
             checked = check_boxes(given, size, where=f"boxes of picture {index}")
@@ -132,22 +146,22 @@ class FO1Processor(ProcessorMixin):
                 image = image.resize((target[1], target[0]), Image.Resampling.BICUBIC)
             capped.append(image)
             # Unlike the reference, boxes are scaled as well when a tiny picture is enlarged.
-            auxiliary_boxes.append(
-                torch.from_numpy(clip_boxes(scale_boxes(checked, size, target), target))
-            )
+            auxiliary_boxes.append(clip_boxes(scale_boxes(checked, size, target), target))
+            sizes.append(target)
             pixels = self.auxiliary_image_processor(image, return_tensors="pt")["pixel_values"][0]
             auxiliary_pixels.append(pixels)
         host = self.image_processor(capped, return_tensors="pt")
-        frames = self.host_frames(host)
         host_boxes = [
-            scale_boxes_to(found, (pixels.shape[-1], pixels.shape[-2]), frame)
-            for found, pixels, frame in zip(auxiliary_boxes, auxiliary_pixels, frames, strict=True)
+            scale_boxes(found, size, (height, width))
+            for found, size, (width, height) in zip(
+                auxiliary_boxes, sizes, self.host_frames(host), strict=True
+            )
         ]
         return {
             **host,
             "auxiliary_pixel_values": auxiliary_pixels,
-            "auxiliary_boxes": auxiliary_boxes,
-            "host_boxes": host_boxes,
+            "auxiliary_boxes": [torch.from_numpy(found) for found in auxiliary_boxes],
+            "host_boxes": [torch.from_numpy(found) for found in host_boxes],
         }
 
     def prepare_text(
@@ -208,12 +222,6 @@ class FO1Processor(ProcessorMixin):
         if not pictures:
             return []
         return (pictures["image_grid_thw"].prod(-1) // self.image_processor.merge_size**2).tolist()
-
-
-def scale_boxes_to(boxes: Tensor, source: tuple[int, int], target: tuple[int, int]) -> Tensor:
-    """Return (N, 4) boxes scaled from one (width, height) frame to another."""
-    ratio = torch.tensor([target[0] / source[0], target[1] / source[1]] * 2, dtype=torch.float32)
-    return boxes * ratio
 
 
 def make_auxiliary_processor(mean: Sequence[float], std: Sequence[float]) -> CLIPImageProcessorPil:

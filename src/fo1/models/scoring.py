@@ -18,6 +18,8 @@ from torch.nn import functional as F
 from fo1.models.configuration import ScoreHeadConfig
 
 LEAST_EVIDENCE = 0.003  # a class that the encoder does not see at all
+KNOWN_DOUBT = 0.5  # what a match alone loses when the encoders know the class but do not see it
+MOST_EVIDENCE = 0.98  # frozen encoders are never quite sure
 NEUTRAL_EVIDENCE = 0.05  # the probability that speaks neither for nor against
 
 
@@ -83,11 +85,81 @@ class ScoreHead(nn.Module):
         regions, queries = F.normalize(regions, dim=-1), F.normalize(queries, dim=-1)
         return self.words_scale * regions @ queries.T + self.bias
 
+    def name_logits(
+        self, region_embeddings: Tensor, name_words: Tensor, evidence: Tensor | None = None
+    ) -> Tensor:
+        """Return (N, M): how well each of M names fits each region; the language model does not run.
+
+        Args:
+            region_embeddings: (N, D).
+            name_words: (M, D) mean input embedding of each name's tokens.
+            evidence: (sources, N, M) from `match_evidence`.
+        """
+        logits = self.words_logits(region_embeddings, name_words)
+        return logits if evidence is None else logits + self.evidence_logits(evidence)
+
     def evidence_logits(self, evidence: Tensor) -> Tensor:
         """Return (N, K): the weighted sum over sources of what speaks for and against."""
         favour, against = evidence.clamp(min=0), evidence.clamp(max=0)
         weight = self.evidence_for.clamp(min=0), self.evidence_against.clamp(min=0)
         return (weight[0][:, None, None] * favour + weight[1][:, None, None] * against).sum(0)
+
+
+def evidence_chance(
+    evidence: Sequence[Tensor],
+    query_classes: Sequence[Sequence[Sequence[int]]],
+    gains: Sequence[float],
+) -> tuple[Tensor, Tensor]:
+    """Return (N, K) twice: the chance of what a query names, and that of the likeliest other class.
+
+    Both are the frozen encoders' word alone; the second is at least `KNOWN_DOUBT` where
+    they know a class for the query and would have to see it.
+
+    Nothing here is trained. The score head learns from drawings and would unlearn what the encoders
+    know of photographs, so this is joined to its verdict only when a model answers.
+
+    Args:
+        evidence: per source (N, E_s) class probabilities of each region.
+        query_classes: per source and query the class indices that the query names.
+        gains: per source, see `ScoreHeadConfig`.
+    """
+    shape = len(evidence[0]), len(query_classes[0])
+    missed, rival = evidence[0].new_ones(shape), evidence[0].new_zeros(shape)
+    for probabilities, classes, gain in zip(evidence, query_classes, gains, strict=True):
+        for column, indices in enumerate(classes):
+            others = probabilities
+            if len(indices):
+                chance = gain * probabilities[:, list(indices)].sum(-1)
+                missed[:, column] *= 1 - chance.clamp(0, MOST_EVIDENCE)
+                others = probabilities.clone()
+                others[:, list(indices)] = 0
+            rival[:, column] = rival[:, column].maximum(
+                (gain * others.amax(-1)).clamp(0, MOST_EVIDENCE)
+            )
+    chance = 1 - missed
+    # One region shows one thing: a class that stands behind another loses in proportion.
+    chance = chance * (chance / rival.clamp(min=1e-6)).clamp(max=1)
+    known = torch.tensor([any(len(c[k]) for c in query_classes) for k in range(shape[1])])
+    least = known.to(rival.device, rival.dtype) * KNOWN_DOUBT
+    return chance, rival.maximum(least.expand(shape))
+
+
+def join_evidence(match: Tensor, chance: Tensor, rival: Tensor, is_name: Tensor) -> Tensor:
+    """Return (N, K): match probability and evidence as one.
+
+    What the encoders take for something else counts less as a match. For a name, match or evidence
+    is enough (noisy or). For an expression the evidence speaks for its noun only, so it is the
+    geometric mean of the match and of that.
+
+    Args:
+        match: (N, K) from the score head.
+        chance: (N, K) from `evidence_chance`.
+        rival: (N, K) from `evidence_chance`.
+        is_name: (K,) whether the query is a bare name.
+    """
+    own = match * (1 - rival)
+    either = 1 - (1 - own) * (1 - chance)
+    return torch.where(is_name, either, (match * either).sqrt())
 
 
 def match_evidence(

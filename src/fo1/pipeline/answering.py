@@ -23,6 +23,10 @@ from fo1.results import Detections, RegionText
 LABEL_OVERLAP = 0.5
 """Above this IoU with a better detection of the same label, a proposed box is a copy of it."""
 
+LABEL_CONTAINMENT = 0.85
+"""Above this share of the smaller box, a proposed box and a better one of its label are one thing:
+a part of it, or a box around it and its surroundings."""
+
 MOST_UNNAMED = 10
 """Up to this many regions are described or read when none are named."""
 
@@ -43,6 +47,8 @@ def answer(scenes: Sequence[EncodedScene], request: Request) -> list[Outcome]:
         filled = [scene for scene in scenes if len(scene)]
         found = iter(_search(filled, request) if filled else ())
         return [next(found) if len(scene) else _nothing(scene, request) for scene in scenes]
+    if request.task is Task.DESCRIBE and request.detail == "brief" and scenes[0].engine.vocabulary:
+        return [_names(scene, request) for scene in scenes]
     written = _write(scenes, request)
     read = _region_texts if request.task in _REGION_TASKS else _sentence
     return [read(scene, request, texts) for scene, texts in zip(scenes, written, strict=True)]
@@ -118,6 +124,7 @@ def _match(scenes: Sequence[EncodedScene], request: Request) -> list[Outcome]:
     outcomes: list[Outcome] = []
     for scene, table in zip(scenes, tables, strict=True):
         given = scene.proposer == GIVEN
+        # The usual rule of detectors that judge box and class apart (FCOS, arXiv 1904.01355).
         scores = table if given else np.sqrt(table * scene.proposal_scores[:, None])
         parts: list[Detections] = []
         for column, query in enumerate(request.queries):
@@ -126,7 +133,10 @@ def _match(scenes: Sequence[EncodedScene], request: Request) -> list[Outcome]:
             if request.task is Task.REFER:
                 kept = kept[:1]
             elif not given:
-                kept = kept[nms(scene.regions[kept], scores[kept, column], LABEL_OVERLAP)]
+                apart = nms(
+                    scene.regions[kept], scores[kept, column], LABEL_OVERLAP, LABEL_CONTAINMENT
+                )
+                kept = kept[apart]
             parts.append(_detections(scene, [query] * len(kept), kept, scores[kept, column]))
         found = Detections.merge(parts)
         count = len(found) if request.task is Task.COUNT else None
@@ -177,6 +187,16 @@ def _asked_label(phrase: str, names: Sequence[str], task: Task) -> str | None:
         return next((name for name in names if name.casefold() == written), None)
     # Expressions are seldom repeated word by word, and what is asked alone needs no label.
     return names[0] if len(names) == 1 else None
+
+
+def _names(scene: EncodedScene, request: Request) -> Outcome:
+    """Return a name for each region, by models that have a vocabulary to choose from."""
+    regions = named_regions(scene, request)
+    names = scene.engine.name_regions(scene.tensors, regions) if regions else []
+    return Outcome(
+        detections=Detections.empty(scene.image_size),
+        texts=tuple(RegionText(r, name) for r, name in zip(regions, names, strict=True)),
+    )
 
 
 def _region_texts(scene: EncodedScene, request: Request, written: Sequence[str]) -> Outcome:

@@ -25,7 +25,8 @@ from fo1.lexicon import Lexicon
 from fo1.models import FO1ForConditionalGeneration, FO1Processor
 from fo1.models.families import HostFeatures
 from fo1.models.modeling import PictureEncoding, RegionEmbeddings
-from fo1.models.scoring import Branches
+from fo1.models.scoring import Branches, evidence_chance, join_evidence, match_evidence
+from fo1.pipeline.vocabulary import Vocabulary
 from fo1.prompts import (
     GROUND_CLOSE,
     GROUND_OPEN,
@@ -48,7 +49,8 @@ class SceneTensors:
     """What the model computed of one picture and its boxes.
 
     Attributes:
-        encoding: both vision encoders' view of the picture.
+        encoding: what the host's vision encoder made of the picture; the maps, which only boxes
+            need, are gone.
         regions: N region embeddings.
         inputs: the host's picture inputs without the pixels, such as the size of the patch grid.
         prefix: P token ids of picture and regions.
@@ -71,12 +73,14 @@ class Engine:
         model: in evaluation mode.
         processor: made for this model.
         lexicon: which classes of the auxiliary encoder a name means; None without evidence.
+        vocabulary: names that regions can be given without writing; None without a score head.
     """
 
     name: str
     model: FO1ForConditionalGeneration
     processor: FO1Processor
     lexicon: Lexicon | None = None
+    vocabulary: Vocabulary | None = None
 
     @property
     def scores(self) -> bool:
@@ -113,7 +117,9 @@ class Engine:
             for name in self.model.family.image_inputs
             if name in inputs and "pixel_values" not in name
         }
-        return SceneTensors(encoding, regions, kept, tuple(self._ids(prefix)), len(boxes))
+        return SceneTensors(
+            encoding.without_maps(), regions, kept, tuple(self._ids(prefix)), len(boxes)
+        )
 
     @torch.inference_mode()
     def match(
@@ -143,14 +149,42 @@ class Engine:
         together = self._together(scenes, [()] * len(scenes))
         states, embeddings = self.model.branch_states(ids, mask, branches, **together)
         classes = self._classes(queries)
-        return [
-            self.model.score_row(number, ids, branches, states, embeddings, scene.regions, classes)
-            .sigmoid()
-            .float()
-            .cpu()
-            .numpy()
-            for number, scene in enumerate(scenes)
-        ]
+        tables: list[npt.NDArray[np.float32]] = []
+        for number, scene in enumerate(scenes):
+            match = self.model.score_row(
+                number, ids, branches, states, embeddings, scene.regions, classes
+            ).sigmoid()
+            if scene.regions.evidence and self.lexicon is not None:
+                is_name = torch.tensor([self.lexicon.is_name(query) for query in queries])
+                chance = evidence_chance(scene.regions.evidence, classes, self._gains())
+                match = join_evidence(match, *chance, is_name.to(match.device))
+            tables.append(match.float().cpu().numpy())
+        return tables
+
+    def _gains(self) -> Sequence[float]:
+        config = self.model.config.score_config
+        return config.evidence_gains or [1.0] * len(config.evidence_sources)
+
+    @torch.inference_mode()
+    def name_regions(self, scene: SceneTensors, regions: Sequence[int]) -> list[str]:
+        """Return the name of the vocabulary that fits each region best; the language model does not run."""
+        vocabulary, head = self.vocabulary, self.model.score_head
+        if vocabulary is None or head is None:
+            raise ValueError(f"model {self.name!r} has no vocabulary to name regions from")
+        chosen = torch.tensor(list(regions), dtype=torch.long, device=self.model.device)
+        flat = [token for tokens in vocabulary.tokens for token in tokens]
+        lengths = torch.tensor([len(tokens) for tokens in vocabulary.tokens])
+        owner = torch.arange(len(lengths)).repeat_interleave(lengths).to(chosen.device)
+        rows = self.model.get_input_embeddings()(torch.tensor(flat, device=chosen.device)).float()
+        words = rows.new_zeros(len(lengths), rows.shape[-1]).index_add(0, owner, rows)
+        words = words / lengths.to(chosen.device)[:, None]
+        kept = [source[chosen] for source in scene.regions.evidence]
+        evidence = match_evidence(kept, vocabulary.classes) if kept else None
+        fit = head.name_logits(scene.regions.embeddings[chosen], words, evidence).sigmoid()
+        if kept:
+            chance = evidence_chance(kept, vocabulary.classes, self._gains())
+            fit = join_evidence(fit, *chance, torch.tensor(True, device=fit.device))
+        return [vocabulary.names[best] for best in fit.argmax(-1).tolist()]
 
     @torch.inference_mode()
     def generate(self, scenes: Sequence[SceneTensors], questions: Sequence[str]) -> list[str]:
@@ -207,7 +241,10 @@ class Engine:
         """Return per evidence source and query the classes that the query names."""
         config = self.model.config.score_config
         return [
-            [() if self.lexicon is None else self.lexicon.classes(query, source) for query in queries]
+            [
+                () if self.lexicon is None else self.lexicon.classes(query, source)
+                for query in queries
+            ]
             for source in config.evidence_sources
         ]
 
@@ -237,9 +274,8 @@ class Engine:
 
 
 def _join_encodings(parts: Sequence[PictureEncoding]) -> PictureEncoding:
-    """Return one encoding of all pictures, without the maps, which only boxes need."""
-    host = HostFeatures.join([part.host for part in parts])
-    return replace(parts[0], host=host, levels=(), auxiliary=())
+    """Return one encoding of all pictures."""
+    return replace(parts[0], host=HostFeatures.join([part.host for part in parts]))
 
 
 def _join_regions(parts: Sequence[RegionEmbeddings]) -> RegionEmbeddings:

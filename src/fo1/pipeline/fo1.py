@@ -1,57 +1,30 @@
 """FO1: pictures in, answers out."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeAlias, TypedDict, TypeVar, Unpack, cast
+from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from PIL import Image
 
 from fo1.errors import BoxError, InputError
 from fo1.geometry import check_boxes
 from fo1.imaging import ImageSource, load_image
-from fo1.pipeline.answering import answer
 from fo1.pipeline.engine import Engine
 from fo1.pipeline.loading import PACKAGED, choose_device, find_model, load_engine
 from fo1.pipeline.proposers import ModelProposers, check_proposer
-from fo1.pipeline.request import GIVEN, Outcome, Request
-from fo1.pipeline.scene import Scene, as_answer, as_count, as_queries, as_regions
-from fo1.prompts import Detail, Task
+from fo1.pipeline.request import GIVEN
+from fo1.pipeline.scene import Scene
+from fo1.pipeline.verbs import Boxes, Verbs
 from fo1.proposals import Proposer
 from fo1.proposals.base import DEFAULT_LIMIT
-from fo1.results import Detections, Proposals, RegionText
-
-Images: TypeAlias = "ImageSource | Iterable[ImageSource]"
-Boxes: TypeAlias = npt.ArrayLike | Proposals
-Result = TypeVar("Result")
-
-_ONE_PICTURE = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray)
+from fo1.results import Proposals
 
 
-class EncodeOptions(TypedDict, total=False):
-    """Options of every verb of `FO1`.
+class FO1(Verbs):
+    """A loaded model. `encode` makes a `Scene`; the verbs do that and ask, in one call.
 
-    Attributes:
-        boxes: as in `FO1.encode`; for several pictures one entry per picture.
-        proposer: as in `FO1.encode`.
-        limit: as in `FO1.encode`.
-        batch_size: pictures that are answered in one pass; 1, the default, needs least memory.
-    """
-
-    boxes: Boxes | Sequence[Boxes] | None
-    proposer: str | Proposer | None
-    limit: int
-    batch_size: int
-
-
-class FO1:
-    """A loaded model. `encode` makes a `Scene`; the verbs here do that and ask, in one call.
-
-    The verbs take one picture or several (a list, tuple or generator) and return one result or a
-    list. Several threads may share one object.
+    Several threads may share one object.
     """
 
     def __init__(
@@ -199,133 +172,3 @@ class FO1:
             tensors=self.engine.encode(picture, proposals.boxes),
             engine=self.engine,
         )
-
-    def detect(
-        self,
-        images: Images,
-        names: str | Sequence[str],
-        threshold: float | None = None,
-        **options: Unpack[EncodeOptions],
-    ) -> Any:
-        """Return `Scene.detect` of each picture: `Detections`, or a list of them."""
-        request = Request(task=Task.DETECT, queries=as_queries(names), threshold=threshold)
-        return self._each(images, request, _detections, options)
-
-    def refer(
-        self,
-        images: Images,
-        expression: str,
-        threshold: float | None = None,
-        **options: Unpack[EncodeOptions],
-    ) -> Any:
-        """Return `Scene.refer` of each picture: `Detections`, or a list of them."""
-        request = Request(task=Task.REFER, queries=as_queries(expression), threshold=threshold)
-        return self._each(images, request, _detections, options)
-
-    def count(
-        self,
-        images: Images,
-        noun: str,
-        threshold: float | None = None,
-        **options: Unpack[EncodeOptions],
-    ) -> Any:
-        """Return `Scene.count` of each picture: a `CountResult`, or a list of them."""
-        request = Request(task=Task.COUNT, queries=as_queries(noun), threshold=threshold)
-        return self._each(images, request, as_count, options)
-
-    def describe(
-        self,
-        images: Images,
-        regions: Iterable[int] | None = None,
-        detail: Detail = "brief",
-        **options: Unpack[EncodeOptions],
-    ) -> Any:
-        """Return `Scene.describe` of each picture: a tuple of `RegionText`, or a list of those."""
-        request = Request(task=Task.DESCRIBE, regions=as_regions(regions), detail=detail)
-        return self._each(images, request, _texts, options)
-
-    def read(
-        self,
-        images: Images,
-        regions: Iterable[int] | None = None,
-        **options: Unpack[EncodeOptions],
-    ) -> Any:
-        """Return `Scene.read` of each picture: a tuple of `RegionText`, or a list of those."""
-        request = Request(task=Task.READ, regions=as_regions(regions))
-        return self._each(images, request, _texts, options)
-
-    def ground(self, images: Images, **options: Unpack[EncodeOptions]) -> Any:
-        """Return `Scene.ground` of each picture: an `Answer`, or a list of them."""
-        return self._each(images, Request(task=Task.GROUND), as_answer, options)
-
-    def similar(
-        self,
-        images: Images,
-        region: int,
-        threshold: float | None = None,
-        **options: Unpack[EncodeOptions],
-    ) -> Any:
-        """Return `Scene.similar` of each picture: `Detections`, or a list of them."""
-        request = Request(task=Task.SIMILAR, regions=as_regions([region]), threshold=threshold)
-        return self._each(images, request, _detections, options)
-
-    def ask(
-        self,
-        images: Images,
-        question: str,
-        **options: Unpack[EncodeOptions],
-    ) -> Any:
-        """Return `Scene.ask` of each picture: an `Answer`, or a list of them."""
-        request = Request(task=Task.ASK, queries=as_queries(question))
-        return self._each(images, request, as_answer, options)
-
-    def _each(
-        self,
-        images: Images,
-        request: Request,
-        result: Callable[[Outcome], Result],
-        options: EncodeOptions,
-    ) -> Result | list[Result]:
-        """Return the result of each picture, or of the one picture."""
-        if isinstance(images, _ONE_PICTURE):
-            scene = self.encode(cast("ImageSource", images), **_without(options, "batch_size"))
-            return result(answer([scene], request)[0])
-        size = options.get("batch_size", 1)
-        if size < 1:
-            raise InputError(f"batch_size is {size}; give 1 or more")
-        pictures = list(cast("Iterable[ImageSource]", images))
-        boxes = _boxes_of_each(options.get("boxes"), len(pictures))
-        rest = _without(options, "batch_size", "boxes")
-        outcomes: list[Outcome] = []
-        for start in range(0, len(pictures), size):
-            chunk = slice(start, start + size)
-            scenes = [
-                self.encode(picture, own, **rest)
-                for picture, own in zip(pictures[chunk], boxes[chunk], strict=True)
-            ]
-            outcomes += answer(scenes, request)
-        return [result(outcome) for outcome in outcomes]
-
-
-def _boxes_of_each(boxes: Any, count: int) -> Sequence[Any]:
-    """Return the boxes of each of several pictures."""
-    if boxes is None:
-        return [None] * count
-    if isinstance(boxes, Proposals) or len(boxes) != count:
-        raise BoxError(
-            f"got boxes for {1 if isinstance(boxes, Proposals) else len(boxes)} pictures, "
-            f"but {count} pictures; give one entry per picture"
-        )
-    return boxes
-
-
-def _without(options: EncodeOptions, *names: str) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if name not in names}
-
-
-def _detections(outcome: Outcome) -> Detections:
-    return outcome.detections
-
-
-def _texts(outcome: Outcome) -> tuple[RegionText, ...]:
-    return outcome.texts

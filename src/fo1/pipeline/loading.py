@@ -15,11 +15,13 @@ from fo1.lexicon import Lexicon
 from fo1.models import FO1Config, FO1ForConditionalGeneration, FO1Processor
 from fo1.models.conversion import PUBLISHED_MODEL_TYPE
 from fo1.pipeline.engine import Engine
+from fo1.pipeline.vocabulary import Vocabulary
 
 PACKAGED = "nano"
 """The model that ships with the package."""
 
 LEXICON_FILE = "lexicon.json.gz"
+VOCABULARY_FILE = "vocabulary.txt"
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.gz"]
@@ -119,7 +121,11 @@ def load_engine(
         ) from error
     if not isinstance(processor.tokenizer, PreTrainedTokenizerBase):
         raise CheckpointError(f"{folder} holds no tokenizer; give a complete checkpoint")
-    return Engine(str(name), model.to(device).eval(), processor, loaded)
+    vocabulary = None
+    if model.score_head is not None and (folder / VOCABULARY_FILE).is_file():
+        sources = model.config.score_config.evidence_sources
+        vocabulary = Vocabulary.load(folder / VOCABULARY_FILE, processor, loaded, sources)
+    return Engine(str(name), model.to(device).eval(), processor, loaded, vocabulary)
 
 
 def _reason(error: Exception) -> str:

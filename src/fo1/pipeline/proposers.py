@@ -62,13 +62,16 @@ class ModelProposers:
         if not isinstance(proposer, str):
             return proposer
         with self._lock:
-            if proposer not in self._made:
-                self._made[proposer] = self._make(check_proposer(proposer))
-            return self._made[proposer]
+            return self._named(check_proposer(proposer))
+
+    def _named(self, name: str) -> Proposer:
+        if name not in self._made:
+            self._made[name] = self._make(name)
+        return self._made[name]
 
     def _make(self, name: str) -> Proposer:
         if name == _UNION:
-            return UnionProposer((self._make(_NANODET), self._make(_SSD)), self._limit)
+            return UnionProposer((self._named(_NANODET), self._named(_SSD)), self._limit)
         if name == _NANODET and self._detector is not None:
             return NanoDetProposer(self._detector, self._limit)
         if name == _SSD:

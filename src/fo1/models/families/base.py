@@ -17,7 +17,7 @@ class HostFeatures:
     """One pass of the host's vision encoder over all pictures of a batch.
 
     Attributes:
-        outputs: what the host's `get_image_features` returned, without recorded layers.
+        outputs: what the host's `get_image_features` returned, without the encoder's own layers.
         tokens: per picture (T_i, D), what the language model reads in place of the image.
         maps: per picture the maps for the region encoder.
     """

@@ -61,8 +61,9 @@ class Qwen2_5_VL:
             HostMaps(maps=tuple(maps), frame=(grid[2] * patch, grid[1] * patch))
             for maps, grid in zip(zip(*layers, strict=True), grids.tolist(), strict=True)
         )
-        # Setting the field to None would leave the recorded layers in the output's own dictionary.
-        outputs = type(outputs)(**{k: v for k, v in outputs.items() if k != "hidden_states"})
+        # Setting fields to None would leave the layers in the output's own dictionary.
+        unread = ("hidden_states", "last_hidden_state")
+        outputs = type(outputs)(**{k: v for k, v in outputs.items() if k not in unread})
         return HostFeatures(outputs=outputs, tokens=tuple(outputs.pooler_output), maps=maps)
 
     def position_ids(

@@ -1,0 +1,295 @@
+"""The verbs of a scene, for pictures: each encodes and asks in one call."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice, repeat
+from typing import Any, TypeAlias, TypedDict, TypeVar, Unpack, cast, overload
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from fo1.errors import BoxError, InputError
+from fo1.imaging import ImageSource
+from fo1.pipeline.answering import answer
+from fo1.pipeline.request import Outcome, Request
+from fo1.pipeline.scene import CountResult, Scene, as_answer, as_count, as_queries, as_regions
+from fo1.prompts import Detail, Task
+from fo1.proposals import Proposer
+from fo1.proposals.base import DEFAULT_LIMIT
+from fo1.results import Answer, Detections, Proposals, RegionText
+
+Several: TypeAlias = Iterable[ImageSource]
+OneOrSeveral: TypeAlias = "ImageSource | Several"
+Boxes: TypeAlias = npt.ArrayLike | Proposals
+Texts: TypeAlias = tuple[RegionText, ...]
+Result = TypeVar("Result")
+
+_ONE_PICTURE = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray)
+
+
+class EncodeOptions(TypedDict, total=False):
+    """Options of every verb that takes pictures.
+
+    Attributes:
+        boxes: as in `FO1.encode`; for several pictures one entry per picture.
+        proposer: as in `FO1.encode`.
+        limit: as in `FO1.encode`.
+        batch_size: pictures that are answered in one pass; 1, the default, needs least memory.
+    """
+
+    boxes: Boxes | Sequence[Boxes | None] | None
+    proposer: str | Proposer | None
+    limit: int
+    batch_size: int
+
+
+class Verbs(ABC):
+    """What can be asked of pictures: one gives one result, several (also a generator) a list."""
+
+    @abstractmethod
+    def encode(
+        self,
+        image: ImageSource,
+        boxes: Boxes | None = None,
+        *,
+        proposer: str | Proposer | None = None,
+        limit: int = DEFAULT_LIMIT,
+    ) -> Scene:
+        """Return the scene of one picture."""
+
+    @overload
+    def detect(
+        self,
+        images: ImageSource,
+        names: str | Sequence[str],
+        threshold: float | None = None,
+        **options: Unpack[EncodeOptions],
+    ) -> Detections: ...
+    @overload
+    def detect(
+        self,
+        images: Several,
+        names: str | Sequence[str],
+        threshold: float | None = None,
+        **options: Unpack[EncodeOptions],
+    ) -> list[Detections]: ...
+    def detect(
+        self,
+        images: OneOrSeveral,
+        names: str | Sequence[str],
+        threshold: float | None = None,
+        **options: Unpack[EncodeOptions],
+    ) -> Detections | list[Detections]:
+        """Return `Scene.detect` of each picture: `Detections`, or a list of them."""
+        request = Request(task=Task.DETECT, queries=as_queries(names), threshold=threshold)
+        return self._each(images, request, _detections, options)
+
+    @overload
+    def refer(
+        self,
+        images: ImageSource,
+        expression: str,
+        threshold: float | None = None,
+        **options: Unpack[EncodeOptions],
+    ) -> Detections: ...
+    @overload
+    def refer(
+        self,
+        images: Several,
+        expression: str,
+        threshold: float | None = None,
+        **options: Unpack[EncodeOptions],
+    ) -> list[Detections]: ...
+    def refer(
+        self,
+        images: OneOrSeveral,
+        expression: str,
+        threshold: float | None = None,
+        **options: Unpack[EncodeOptions],
+    ) -> Detections | list[Detections]:
+        """Return `Scene.refer` of each picture: `Detections`, or a list of them."""
+        request = Request(task=Task.REFER, queries=as_queries(expression), threshold=threshold)
+        return self._each(images, request, _detections, options)
+
+    @overload
+    def count(
+        self,
+        images: ImageSource,
+        noun: str,
+        threshold: float | None = None,
+        **options: Unpack[EncodeOptions],
+    ) -> CountResult: ...
+    @overload
+    def count(
+        self,
+        images: Several,
+        noun: str,
+        threshold: float | None = None,
+        **options: Unpack[EncodeOptions],
+    ) -> list[CountResult]: ...
+    def count(
+        self,
+        images: OneOrSeveral,
+        noun: str,
+        threshold: float | None = None,
+        **options: Unpack[EncodeOptions],
+    ) -> CountResult | list[CountResult]:
+        """Return `Scene.count` of each picture: a `CountResult`, or a list of them."""
+        request = Request(task=Task.COUNT, queries=as_queries(noun), threshold=threshold)
+        return self._each(images, request, as_count, options)
+
+    @overload
+    def describe(
+        self,
+        images: ImageSource,
+        regions: Iterable[int] | None = None,
+        detail: Detail = "brief",
+        **options: Unpack[EncodeOptions],
+    ) -> Texts: ...
+    @overload
+    def describe(
+        self,
+        images: Several,
+        regions: Iterable[int] | None = None,
+        detail: Detail = "brief",
+        **options: Unpack[EncodeOptions],
+    ) -> list[Texts]: ...
+    def describe(
+        self,
+        images: OneOrSeveral,
+        regions: Iterable[int] | None = None,
+        detail: Detail = "brief",
+        **options: Unpack[EncodeOptions],
+    ) -> Texts | list[Texts]:
+        """Return `Scene.describe` of each picture: a tuple of `RegionText`, or a list of those."""
+        request = Request(task=Task.DESCRIBE, regions=as_regions(regions), detail=detail)
+        return self._each(images, request, _texts, options)
+
+    @overload
+    def read(
+        self,
+        images: ImageSource,
+        regions: Iterable[int] | None = None,
+        **options: Unpack[EncodeOptions],
+    ) -> Texts: ...
+    @overload
+    def read(
+        self,
+        images: Several,
+        regions: Iterable[int] | None = None,
+        **options: Unpack[EncodeOptions],
+    ) -> list[Texts]: ...
+    def read(
+        self,
+        images: OneOrSeveral,
+        regions: Iterable[int] | None = None,
+        **options: Unpack[EncodeOptions],
+    ) -> Texts | list[Texts]:
+        """Return `Scene.read` of each picture: a tuple of `RegionText`, or a list of those."""
+        request = Request(task=Task.READ, regions=as_regions(regions))
+        return self._each(images, request, _texts, options)
+
+    @overload
+    def ground(self, images: ImageSource, **options: Unpack[EncodeOptions]) -> Answer: ...
+    @overload
+    def ground(self, images: Several, **options: Unpack[EncodeOptions]) -> list[Answer]: ...
+    def ground(
+        self, images: OneOrSeveral, **options: Unpack[EncodeOptions]
+    ) -> Answer | list[Answer]:
+        """Return `Scene.ground` of each picture: an `Answer`, or a list of them."""
+        request = Request(task=Task.GROUND)
+        return self._each(images, request, as_answer, options)
+
+    @overload
+    def similar(
+        self,
+        images: ImageSource,
+        region: int,
+        threshold: float | None = None,
+        **options: Unpack[EncodeOptions],
+    ) -> Detections: ...
+    @overload
+    def similar(
+        self,
+        images: Several,
+        region: int,
+        threshold: float | None = None,
+        **options: Unpack[EncodeOptions],
+    ) -> list[Detections]: ...
+    def similar(
+        self,
+        images: OneOrSeveral,
+        region: int,
+        threshold: float | None = None,
+        **options: Unpack[EncodeOptions],
+    ) -> Detections | list[Detections]:
+        """Return `Scene.similar` of each picture: `Detections`, or a list of them."""
+        request = Request(task=Task.SIMILAR, regions=as_regions([region]), threshold=threshold)
+        return self._each(images, request, _detections, options)
+
+    @overload
+    def ask(
+        self, images: ImageSource, question: str, **options: Unpack[EncodeOptions]
+    ) -> Answer: ...
+    @overload
+    def ask(
+        self, images: Several, question: str, **options: Unpack[EncodeOptions]
+    ) -> list[Answer]: ...
+    def ask(
+        self, images: OneOrSeveral, question: str, **options: Unpack[EncodeOptions]
+    ) -> Answer | list[Answer]:
+        """Return `Scene.ask` of each picture: an `Answer`, or a list of them."""
+        request = Request(task=Task.ASK, queries=as_queries(question))
+        return self._each(images, request, as_answer, options)
+
+    def _each(
+        self,
+        images: OneOrSeveral,
+        request: Request,
+        result: Callable[[Outcome], Result],
+        options: EncodeOptions,
+    ) -> Result | list[Result]:
+        """Return the result of each picture, or of the one picture."""
+        if isinstance(images, _ONE_PICTURE) or not isinstance(images, Iterable):
+            scene = self.encode(cast("ImageSource", images), **_without(options, "batch_size"))
+            return result(answer([scene], request)[0])
+        size = options.get("batch_size", 1)
+        if size < 1:
+            raise InputError(f"batch_size is {size}; give 1 or more")
+        rest = _without(options, "batch_size", "boxes")
+        pairs = _with_boxes(cast("Several", images), options.get("boxes"))
+        results: list[Result] = []
+        while chunk := list(islice(pairs, size)):
+            scenes = [self.encode(picture, boxes, **rest) for picture, boxes in chunk]
+            results += map(result, answer(scenes, request))
+        return results
+
+
+def _with_boxes(images: Several, boxes: Any) -> Iterator[tuple[ImageSource, Any]]:
+    """Return each picture with its boxes; without boxes, pictures are taken as they are needed."""
+    if boxes is None:
+        return zip(images, repeat(None), strict=False)
+    pictures = list(images)
+    count = 1 if isinstance(boxes, Proposals) else len(boxes)
+    if isinstance(boxes, Proposals) or count != len(pictures):
+        raise BoxError(
+            f"got boxes for {count} pictures, but {len(pictures)} pictures; "
+            "give one entry per picture"
+        )
+    return zip(pictures, boxes, strict=True)
+
+
+def _without(options: EncodeOptions, *names: str) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name not in names}
+
+
+def _detections(outcome: Outcome) -> Detections:
+    return outcome.detections
+
+
+def _texts(outcome: Outcome) -> tuple[RegionText, ...]:
+    return outcome.texts
