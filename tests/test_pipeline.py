@@ -332,7 +332,7 @@ def test_proposed_boxes_score_by_both_and_copies_go(scoring: FO1, monkeypatch) -
     with probabilities(monkeypatch, [[0.3], [0.3], [0.3]]):
         assert len(scene.refer("the left one", threshold=0.6)) == 0
         assert scene.refer("the left one", threshold=0.4).regions.tolist() == [1]
-    assert DEFAULT_THRESHOLD == 0.35
+    assert DEFAULT_THRESHOLD == 0.4
 
 
 def test_repeated_names_are_asked_once(scoring: FO1) -> None:
