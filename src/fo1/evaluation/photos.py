@@ -192,8 +192,8 @@ def _naming(measured: Measurement, names: int, weights: Floats) -> Table:
         "Naming of true boxes",
         ("macro accuracy", "accuracy"),
         f"{len(measured.described)} boxes, highest score among all {names} names of the "
-        "vocabulary, ties at random; macro is the mean over the names. Descriptions are written "
-        "freely and right when they are exactly the name or a synonym.",
+        "vocabulary, ties at random; macro is the mean over the names. Descriptions are those "
+        "of `describe`, right when they are exactly the name or a synonym.",
     )
     for who, rows in measured.named.items():
         table.add(who, *_both(rows, weights))

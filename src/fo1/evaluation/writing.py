@@ -86,7 +86,8 @@ def tables(written: Mapping[str, Written], weights: Floats) -> list[Table]:
         "Written answers",
         ("description is exactly a name", "lists, F1", "none written, absent"),
         f"First {pictures} scenes, greedy, true and distractor boxes, one question a region or "
-        "name; an article and the thing's own colour are allowed beside the name.",
+        "name; an article and the thing's own colour are allowed beside the name. Lists are "
+        "written token by token; descriptions too, unless the model has a list of names.",
     )
     weights = weights[:, :pictures]
     for who, one in written.items():

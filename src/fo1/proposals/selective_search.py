@@ -58,7 +58,7 @@ class SelectiveSearchProposer:
 def _segmentation_module() -> ModuleType:
     """Return OpenCV's segmentation functions."""
     try:
-        from cv2.ximgproc import segmentation
+        from cv2.ximgproc import segmentation  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise MissingExtraError(
             "selective search", "opencv-contrib-python-headless", "opencv"

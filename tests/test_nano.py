@@ -1,0 +1,56 @@
+"""The packaged model on real photographs: what README promises, by the public door."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fo1 import FO1
+from fo1.geometry import box_iou
+
+ROOT = Path(__file__).parents[1]
+# Boxes drawn by hand on the two photographs, xyxy pixels.
+PHOTOS = {
+    "cup": (ROOT / "examples/photos/coffee.jpg", [173, 18, 409, 309], "dog"),
+    "cat": (ROOT / "tests/fixtures/photos/chelsea.jpg", [0, 0, 400, 300], "lion"),
+}
+
+
+@pytest.fixture(scope="module")
+def nano() -> FO1:
+    return FO1.from_pretrained()
+
+
+@pytest.mark.parametrize("name", PHOTOS)
+def test_finds_what_is_there_and_refuses_what_is_not(nano: FO1, name: str) -> None:
+    path, truth, absent = PHOTOS[name]
+    scene = nano.encode(path)
+    assert scene.proposer == "nanodet+ssd"
+    found = scene.detect([name, absent])
+    assert set(found.labels) == {name}
+    best = found[int(np.argmax(found.scores))]
+    assert box_iou(np.float32([best.box]), np.float32([truth]))[0, 0] >= 0.5
+    assert 0.4 <= best.score <= 1
+    assert scene.count(absent).count == 0
+    assert len(scene.refer(absent)) == 0
+
+
+def test_describes_a_given_box(nano: FO1) -> None:
+    path, truth, _ = PHOTOS["cat"]
+    scene = nano.encode(path, boxes=[truth])
+    assert scene.describe(regions=[0])[0].text == "cat"
+
+
+def test_the_same_picture_gives_the_same_answer_after_loading_again(nano: FO1) -> None:
+    path = PHOTOS["cup"][0]
+    again = FO1.from_pretrained()
+    one, two = nano.encode(path), again.encode(path)
+    np.testing.assert_array_equal(one.regions, two.regions)
+    np.testing.assert_allclose(
+        one.scores(["cup", "spoon"]), two.scores(["cup", "spoon"]), atol=1e-6
+    )
+
+
+def test_weights_stay_small() -> None:
+    folder = ROOT / "src/fo1/assets/nano"
+    assert sum(file.stat().st_size for file in folder.glob("*.safetensors")) <= 40_000_000
