@@ -111,6 +111,7 @@ def load_engine(
         processor = FO1Processor.from_pretrained(folder)
         lexicon = folder / LEXICON_FILE
         loaded = Lexicon.load(lexicon) if lexicon.is_file() else None
+        vocabulary = _load_vocabulary(folder, model, processor, loaded)
     except CheckpointError:
         raise
     except _LOADING_ERRORS as error:
@@ -121,11 +122,20 @@ def load_engine(
         ) from error
     if not isinstance(processor.tokenizer, PreTrainedTokenizerBase):
         raise CheckpointError(f"{folder} holds no tokenizer; give a complete checkpoint")
-    vocabulary = None
-    if model.score_head is not None and (folder / VOCABULARY_FILE).is_file():
-        sources = model.config.score_config.evidence_sources
-        vocabulary = Vocabulary.load(folder / VOCABULARY_FILE, processor, loaded, sources)
     return Engine(str(name), model.to(device).eval(), processor, loaded, vocabulary)
+
+
+def _load_vocabulary(
+    folder: Path,
+    model: FO1ForConditionalGeneration,
+    processor: FO1Processor,
+    lexicon: Lexicon | None,
+) -> Vocabulary | None:
+    """Return the list of names beside a model that can choose from one."""
+    file = folder / VOCABULARY_FILE
+    if model.score_head is None or not file.is_file():
+        return None
+    return Vocabulary.load(file, processor, lexicon, model.config.score_config.evidence_sources)
 
 
 def _reason(error: Exception) -> str:
