@@ -34,7 +34,7 @@ from fo1.models import (
     RegionEncoderConfig,
     ScoreHeadConfig,
 )
-from fo1.models.modeling import RegionEmbeddings
+from fo1.models.encoding import RegionEmbeddings
 from fo1.models.pooling import box_embedding
 from fo1.models.processing import make_auxiliary_processor
 from fo1.training import Stage, Trainer

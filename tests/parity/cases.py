@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from fo1.models import FO1ForConditionalGeneration, FO1Processor
-from fo1.models.modeling import PictureEncoding, RegionEmbeddings
+from fo1.models.encoding import PictureEncoding, RegionEmbeddings
 
 FIXTURES = Path(__file__).parent / "fixtures"
 CASES: dict[str, dict[str, Any]] = json.loads((FIXTURES / "goldens/cases.json").read_text())

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from fo1.models.modeling import RegionEmbeddings
+from fo1.models.encoding import RegionEmbeddings
 from fo1.pipeline import Scene
 
 

@@ -7,7 +7,6 @@ Legend: B sequences, T tokens, I pictures, N regions of all pictures, C region f
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,6 +23,7 @@ from fo1.models.conversion import (
     published_generation_config,
     published_weights,
 )
+from fo1.models.encoding import PictureEncoding, RegionEmbeddings
 from fo1.models.families import HostFeatures, get_family
 from fo1.models.region_encoder import RegionEncoder, make_projector
 from fo1.models.scoring import (
@@ -33,40 +33,6 @@ from fo1.models.scoring import (
     branch_positions,
     match_evidence,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class PictureEncoding:
-    """Everything that depends on the pictures alone; computed once, asked often.
-
-    Attributes:
-        host: the host's vision features, image projector applied.
-        levels: per picture the host maps (C, H_l, W_l) that boxes are pooled from.
-        auxiliary: per picture the auxiliary encoder's maps.
-    """
-
-    host: HostFeatures
-    levels: tuple[tuple[Tensor, ...], ...]
-    auxiliary: tuple[tuple[Tensor, ...], ...]
-
-    def without_maps(self) -> "PictureEncoding":
-        """Return what is left to ask with when the regions are encoded; the maps hold most of the memory."""
-        return PictureEncoding(host=replace(self.host, maps=()), levels=(), auxiliary=())
-
-
-@dataclass(frozen=True, slots=True)
-class RegionEmbeddings:
-    """Regions of all pictures, in order.
-
-    Attributes:
-        features: (N, C) float32 before the projector.
-        embeddings: (N, D) after it.
-        evidence: per source (N, E_s) class probabilities, empty where the auxiliary encoder reads out none.
-    """
-
-    features: Tensor
-    embeddings: Tensor
-    evidence: tuple[Tensor, ...]
 
 
 class FO1ForConditionalGeneration(PreTrainedModel, GenerationMixin):

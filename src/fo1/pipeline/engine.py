@@ -23,8 +23,8 @@ from torch import Tensor
 from fo1.geometry import Boxes
 from fo1.lexicon import Lexicon
 from fo1.models import FO1ForConditionalGeneration, FO1Processor
+from fo1.models.encoding import PictureEncoding, RegionEmbeddings
 from fo1.models.families import HostFeatures
-from fo1.models.modeling import PictureEncoding, RegionEmbeddings
 from fo1.models.scoring import Branches, evidence_chance, join_evidence, match_evidence
 from fo1.pipeline.vocabulary import Vocabulary
 from fo1.prompts import (
