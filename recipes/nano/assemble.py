@@ -8,13 +8,13 @@ import shutil
 from pathlib import Path
 
 import torch
-from train import SOURCES, build_config, build_processor, export
-from transformers import AutoTokenizer
+from train import SOURCES, build_config, build_processor
+from transformers import AutoTokenizer, GenerationConfig
 
 from fo1.data.pictures import PicturePack
 from fo1.data.solids import SOLIDS
 from fo1.lexicon import Lexicon
-from fo1.models import FO1ForConditionalGeneration
+from fo1.models import FO1ForConditionalGeneration, FO1Processor
 
 
 def names() -> list[str]:
@@ -25,6 +25,21 @@ def names() -> list[str]:
     ]
     known = [name for source in SOURCES for name in lexicon.names(source)]
     return sorted({name.lower() for name in (*drawn, *known)})
+
+
+def export(model: FO1ForConditionalGeneration, processor: FO1Processor, folder: Path) -> None:
+    """Write model and processor; weights in half precision, loaded as float32."""
+    model.generation_config = GenerationConfig(
+        eos_token_id=processor.tokenizer.eos_token_id,
+        pad_token_id=processor.tokenizer.pad_token_id,
+        max_new_tokens=256,
+        do_sample=False,
+    )
+    half = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
+    half.pop("vlm.lm_head.weight", None)
+    model.config.dtype = torch.float32
+    model.save_pretrained(folder, state_dict=half)
+    processor.save_pretrained(folder)
 
 
 def main() -> None:

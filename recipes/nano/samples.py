@@ -66,11 +66,11 @@ class SampleMaker:
 
     def __call__(self, record: dict[str, Any], rng: np.random.Generator) -> Sample:
         """Return a sample of a cached record."""
+        things, chosen, raw = self._draw(record, rng)
+        owner, iou = record["owner"][chosen], record["iou"][chosen]
         # Language needs the size of the picture only, and the cache does not keep the picture.
         scene: Scene = replace(record["scene"], image=Image.new("1", record["size"]))
-        imagined = self.imagination is not None and rng.random() < self.imagined
-        things = self._imagine(scene, rng) if imagined else [_drawn(o) for o in scene.objects]
-        if imagined:
+        if things[0].kind is not None:
             scene = replace(
                 scene,
                 objects=tuple(
@@ -78,12 +78,6 @@ class SampleMaker:
                     for o, t in zip(scene.objects, things, strict=True)
                 ),
             )
-        chosen = self._choose_regions(record, rng)
-        boxes, owner, iou = (record[key][chosen] for key in ("boxes", "owner", "iou"))
-        raw = record["raw"][torch.from_numpy(chosen)].float()
-        if imagined:
-            kinds = [things[o].kind if v >= MISS else None for o, v in zip(owner, iou, strict=True)]
-            raw = self.imagination.move(raw, kinds, np.clip((iou - 0.2) / 0.7, 0, 1), rng)
         with torch.no_grad():
             features = self.encoder.finish(raw)
         width, height = record["size"]
@@ -94,19 +88,25 @@ class SampleMaker:
         return Sample(
             image=image,
             size=record["size"],
-            boxes=boxes,
+            boxes=record["boxes"][chosen],
             features=features,
             queries=tuple(self._queries(scene, things, owner, iou, rng)),
             turns=tuple(self._turns(scene, things, owner, iou, rng)),
-            names=tuple(
-                things[o].names if v >= MATCH else () for o, v in zip(owner, iou, strict=True)
-            ),
+            names=_region_names(things, owner, iou),
         )
 
     def regions(
         self, record: dict[str, Any], rng: np.random.Generator
-    ) -> tuple[torch.Tensor, np.ndarray, tuple[int, int], list[tuple[str, ...]]]:
+    ) -> tuple[torch.Tensor, np.ndarray, tuple[int, int], tuple[tuple[str, ...], ...]]:
         """Return raw features, boxes (N, 4), picture size and names of a record's regions, without language."""
+        things, chosen, raw = self._draw(record, rng)
+        names = _region_names(things, record["owner"][chosen], record["iou"][chosen])
+        return raw, record["boxes"][chosen], record["size"], names
+
+    def _draw(
+        self, record: dict[str, Any], rng: np.random.Generator
+    ) -> tuple[list[Thing], np.ndarray, torch.Tensor]:
+        """Return what the objects are called, the candidate boxes taken and their raw features."""
         scene: Scene = record["scene"]
         imagined = self.imagination is not None and rng.random() < self.imagined
         things = self._imagine(scene, rng) if imagined else [_drawn(o) for o in scene.objects]
@@ -116,8 +116,7 @@ class SampleMaker:
         if imagined:
             kinds = [things[o].kind if v >= MISS else None for o, v in zip(owner, iou, strict=True)]
             raw = self.imagination.move(raw, kinds, np.clip((iou - 0.2) / 0.7, 0, 1), rng)
-        names = [things[o].names if v >= MATCH else () for o, v in zip(owner, iou, strict=True)]
-        return raw, record["boxes"][chosen], record["size"], names
+        return things, chosen, raw
 
     def _imagine(self, scene: Scene, rng: np.random.Generator) -> list[Thing]:
         by_concept: dict[str, Thing] = {}
@@ -287,6 +286,12 @@ class SampleMaker:
         text, target = expressions[rng.integers(len(expressions))]
         listed = f"{prompts.query_branch(text)}{prompts.region_token(matched[target])}{prompts.OBJECTS_CLOSE}"
         return prompts.refer(text), listed
+
+
+def _region_names(
+    things: list[Thing], owner: np.ndarray, iou: np.ndarray
+) -> tuple[tuple[str, ...], ...]:
+    return tuple(things[o].names if v >= MATCH else () for o, v in zip(owner, iou, strict=True))
 
 
 def _drawn(found: SceneObject) -> Thing:

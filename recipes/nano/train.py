@@ -3,7 +3,7 @@
     python recipes/nano/train.py --weights DIR --tokenizer DIR --cache DIR --out RUN
 
 Several processes: torchrun --nproc-per-node 2 recipes/nano/train.py ... (the batch is divided among them).
-A stopped run goes on at its last checkpoint. `--export DIR` writes the model when training is done.
+A stopped run goes on at its last checkpoint. `assemble.py` writes the model from it.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from samples import HOST_PIXELS, SampleMaker
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import AutoTokenizer, GenerationConfig, Qwen2_5_VLConfig
+from transformers import AutoTokenizer, Qwen2_5_VLConfig
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from fo1.data.collator import Batch, Collator, Sample
@@ -356,21 +356,6 @@ def make_vocabulary(pack: PicturePack, lexicon: Lexicon) -> list[str]:
     return sorted(set(names))
 
 
-def export(model: FO1ForConditionalGeneration, processor: FO1Processor, folder: Path) -> None:
-    """Write model and processor; weights in half precision, loaded as float32."""
-    model.generation_config = GenerationConfig(
-        eos_token_id=processor.tokenizer.eos_token_id,
-        pad_token_id=processor.tokenizer.pad_token_id,
-        max_new_tokens=256,
-        do_sample=False,
-    )
-    half = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
-    half.pop("vlm.lm_head.weight", None)
-    model.config.dtype = torch.float32
-    model.save_pretrained(folder, state_dict=half)
-    processor.save_pretrained(folder)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -379,7 +364,6 @@ def main() -> None:
     parser.add_argument("--tokenizer", type=Path, required=True)
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--export", type=Path)
     parser.add_argument("--batch", type=int, default=12)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--steps", type=float, default=1.0, help="share of the recipe's steps")
@@ -421,8 +405,6 @@ def main() -> None:
     )
     trainer = Trainer(model, stages, losses, args.out, every=200, precision=torch.bfloat16)
     trainer.run(args.until)
-    if args.export and process_rank() == 0:
-        export(model.eval(), processor, args.export)
     if processes > 1:
         torch.distributed.destroy_process_group()
 

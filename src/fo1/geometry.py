@@ -141,10 +141,7 @@ def box_area(boxes: Boxes) -> npt.NDArray[np.float32]:
 
 def box_iou(boxes: Boxes, others: Boxes) -> npt.NDArray[np.float32]:
     """Return (N, M) intersection over union in [0, 1]; 0 where both boxes are empty."""
-    near = np.maximum(boxes[:, None, :2], others[None, :, :2])  # (N, M, 2)
-    far = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    sides = np.maximum(far - near, np.float32(0))
-    shared = sides[..., 0] * sides[..., 1]
+    shared = _shared_area(boxes, others)
     union = box_area(boxes)[:, None] + box_area(others)[None, :] - shared
     result = np.zeros_like(shared)
     np.divide(shared, union, out=result, where=union > 0)
@@ -153,10 +150,7 @@ def box_iou(boxes: Boxes, others: Boxes) -> npt.NDArray[np.float32]:
 
 def box_containment(boxes: Boxes, others: Boxes) -> npt.NDArray[np.float32]:
     """Return (N, M) intersection over the smaller area in [0, 1]; 1 where one box holds the other."""
-    near = np.maximum(boxes[:, None, :2], others[None, :, :2])  # (N, M, 2)
-    far = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    sides = np.maximum(far - near, np.float32(0))
-    shared = sides[..., 0] * sides[..., 1]
+    shared = _shared_area(boxes, others)
     smaller = np.minimum(box_area(boxes)[:, None], box_area(others)[None, :])
     result = np.zeros_like(shared)
     np.divide(shared, smaller, out=result, where=smaller > 0)
@@ -213,6 +207,14 @@ def cap_size(size: Size, max_side: int = 2048, min_side: int = 28) -> Size:
         factor = max_side / longest
         first, second = int(first * factor), int(second * factor)
     return max(first, min_side), max(second, min_side)
+
+
+def _shared_area(boxes: Boxes, others: Boxes) -> npt.NDArray[np.float32]:
+    """Return (N, M) areas of the intersections in square pixels."""
+    near = np.maximum(boxes[:, None, :2], others[None, :, :2])  # (N, M, 2)
+    far = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    sides = np.maximum(far - near, np.float32(0))
+    return sides[..., 0] * sides[..., 1]
 
 
 def _conversion_problem(boxes: object, where: str) -> str:

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from fo1.geometry import scale_boxes
 from fo1.models.processing import FO1Processor
 from fo1.models.scoring import Branches
 from fo1.prompts import TURN_END, query_branch, question_branch, scene_prefix
@@ -164,8 +165,8 @@ class Collator:
         )
         boxes = []
         for sample, frame in zip(samples, frames, strict=True):
-            ratio = np.array([frame[0] / sample.size[0], frame[1] / sample.size[1]] * 2, np.float32)
-            boxes.append(torch.from_numpy(sample.boxes * ratio))
+            scaled = scale_boxes(sample.boxes, sample.size[::-1], frame[::-1])
+            boxes.append(torch.from_numpy(scaled))
         return boxes
 
 

@@ -70,11 +70,8 @@ class ScoreHead(nn.Module):
         """
         states = self.region_state(region_states.float()) @ self.query_state(query_states.float()).T
         logits = self.state_scale * states / self.config.width**0.5
-        logits = logits + self.words_logits(region_embeddings, query_words)
         logits = logits + self.presence(query_states.float()).T
-        if evidence is not None and len(evidence):
-            logits = logits + self.evidence_logits(evidence)
-        return logits
+        return logits + self.name_logits(region_embeddings, query_words, evidence)
 
     def words_logits(self, region_embeddings: Tensor, query_words: Tensor) -> Tensor:
         """Return (N, K): the term that needs no language model, bias included."""

@@ -149,15 +149,16 @@ class Engine:
         together = self._together(scenes, [()] * len(scenes))
         states, embeddings = self.model.branch_states(ids, mask, branches, **together)
         classes = self._classes(queries)
+        names = [self.lexicon is not None and self.lexicon.is_name(query) for query in queries]
+        is_name = torch.tensor(names, device=self.model.device)
         tables: list[npt.NDArray[np.float32]] = []
         for number, scene in enumerate(scenes):
             match = self.model.score_row(
                 number, ids, branches, states, embeddings, scene.regions, classes
             ).sigmoid()
             if scene.regions.evidence and self.lexicon is not None:
-                is_name = torch.tensor([self.lexicon.is_name(query) for query in queries])
                 chance = evidence_chance(scene.regions.evidence, classes, self._gains())
-                match = join_evidence(match, *chance, is_name.to(match.device))
+                match = join_evidence(match, *chance, is_name)
             tables.append(match.float().cpu().numpy())
         return tables
 
@@ -172,12 +173,9 @@ class Engine:
         if vocabulary is None or head is None:
             raise ValueError(f"model {self.name!r} has no vocabulary to name regions from")
         chosen = torch.tensor(list(regions), dtype=torch.long, device=self.model.device)
-        flat = [token for tokens in vocabulary.tokens for token in tokens]
-        lengths = torch.tensor([len(tokens) for tokens in vocabulary.tokens])
-        owner = torch.arange(len(lengths)).repeat_interleave(lengths).to(chosen.device)
-        rows = self.model.get_input_embeddings()(torch.tensor(flat, device=chosen.device)).float()
-        words = rows.new_zeros(len(lengths), rows.shape[-1]).index_add(0, owner, rows)
-        words = words / lengths.to(chosen.device)[:, None]
+        names = Branches.pack([vocabulary.tokens]).to(chosen.device)
+        rows = self.model.get_input_embeddings()(names.ids[0])
+        words = names.mean_words(0, rows.float())
         kept = [source[chosen] for source in scene.regions.evidence]
         evidence = match_evidence(kept, vocabulary.classes) if kept else None
         fit = head.name_logits(scene.regions.embeddings[chosen], words, evidence).sigmoid()
