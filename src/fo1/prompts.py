@@ -111,6 +111,16 @@ def region_list(num_regions: int) -> str:
     return "".join(f"{region_token(region)}{REGION_PLACEHOLDER}" for region in range(num_regions))
 
 
+def regions_in(text: str) -> tuple[int, ...]:
+    """Return the regions that a text names, in order, repeats included.
+
+    Example:
+        >>> regions_in("is <region3> on <region1> or <region3>?")
+        (3, 1, 3)
+    """
+    return tuple(int(number) for number in _REGION.findall(text))
+
+
 def neutralise(text: str, *, keep_regions: bool = False) -> str:
     r"""Return text from a person in which nothing acts as markup, so it stays what it says.
 

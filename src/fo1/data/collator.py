@@ -6,7 +6,6 @@ and itself only, so one pass over the picture pays for all of them.
 Legend: B scenes, P prefix tokens, T branch tokens, N_i regions and K_i queries of scene i.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,9 +19,7 @@ from torch import Tensor
 from fo1.geometry import scale_boxes
 from fo1.models.processing import FO1Processor
 from fo1.models.scoring import Branches
-from fo1.prompts import TURN_END, query_branch, question_branch, scene_prefix
-
-_REGION = re.compile(r"<region(\d+)>")
+from fo1.prompts import TURN_END, query_branch, question_branch, regions_in, scene_prefix
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +126,7 @@ class Collator:
             index += range(first, first + len(sample.boxes))
             for question, answer in sample.turns:
                 if self.repeat_regions:
-                    index += [first + int(n) for n in _REGION.findall(question)]
+                    index += [first + region for region in regions_in(question)]
                 head = question_branch(question, repeat_features=self.repeat_regions)
                 head_ids, tail_ids = self._ids(head), self._ids(answer + TURN_END)
                 branches.append(head_ids + tail_ids)
@@ -165,7 +162,8 @@ class Collator:
         )
         boxes = []
         for sample, frame in zip(samples, frames, strict=True):
-            scaled = scale_boxes(sample.boxes, sample.size[::-1], frame[::-1])
+            (width, height), (frame_width, frame_height) = sample.size, frame
+            scaled = scale_boxes(sample.boxes, (height, width), (frame_height, frame_width))
             boxes.append(torch.from_numpy(scaled))
         return boxes
 

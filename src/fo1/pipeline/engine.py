@@ -9,7 +9,6 @@ as in training. Rows of several scenes share a pass, padded on the left.
 Legend: N regions of one scene, K queries, P prefix tokens.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -34,14 +33,13 @@ from fo1.prompts import (
     OBJECTS_OPEN,
     query_branch,
     question_branch,
+    regions_in,
     scene_prefix,
 )
 
 MAX_NEW_TOKENS = 512
 QUERIES_PER_PASS = 64
 """Queries that share one pass over a picture."""
-
-_REGION = re.compile(r"<region([0-9]+)>")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -195,7 +193,7 @@ class Engine:
             (*scene.prefix, *self._ids(question_branch(question, repeat_features=repeat)))
             for scene, question in zip(scenes, questions, strict=True)
         ]
-        named = [map(int, _REGION.findall(question)) if repeat else () for question in questions]
+        named = [regions_in(question) if repeat else () for question in questions]
         ids, mask = self._pad(rows)
         written = self.model.generate(
             ids,
