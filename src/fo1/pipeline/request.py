@@ -21,8 +21,8 @@ GIVEN = "given"
 DEFAULT_THRESHOLD = 0.4
 """Score from which a region is a detection, for models with a score head.
 
-Between the best F1 on drawn scenes (0.2) and the usual 0.5, nearer to the careful end: a wrong box
-costs more than a lower threshold asked for. See docs/nano.md.
+Chosen by eye, under the usual 0.5: a wrong box costs more than asking for a lower threshold. It is
+not fitted to anything; see docs/nano.md.
 """
 
 QUERY_TASKS = (Task.DETECT, Task.REFER, Task.COUNT)
