@@ -6,7 +6,10 @@ from hypothesis.extra import numpy as hnp
 
 from fo1.errors import BoxError, InputError
 from fo1.geometry import (
+    AUXILIARY_RESIZES,
+    Size,
     as_boxes,
+    auxiliary_size,
     box_area,
     box_containment,
     box_iou,
@@ -14,6 +17,7 @@ from fo1.geometry import (
     check_boxes,
     clip_boxes,
     nms,
+    place_boxes,
     scale_boxes,
     xywh_to_xyxy,
     xyxy_to_xywh,
@@ -103,6 +107,64 @@ def test_scaling_keeps_x_with_width_and_refuses_an_empty_frame() -> None:
     assert scaled.dtype == np.float32
     with pytest.raises(InputError, match="0"):
         scale_boxes(scaled, (0, 10), (10, 10))
+
+
+def placed(box: list[float], size: Size, capped: Size, frame: Size) -> list[float]:
+    """Return a box step by step in Python's own floats."""
+    numbers = []
+    for number, side in zip(box, (1, 0, 1, 0), strict=True):
+        moved = number * (capped[side] / size[side])
+        numbers.append(max(0, min(capped[side], moved)) * frame[side] / capped[side])
+    return numbers
+
+
+@given(
+    st.lists(st.lists(st.floats(-50, 3000), min_size=4, max_size=4), max_size=5),
+    st.tuples(st.integers(1, 5000), st.integers(1, 5000)),
+    st.sampled_from(AUXILIARY_RESIZES),
+)
+def test_placed_boxes_are_exact(boxes: list[list[float]], size: Size, resize: str) -> None:
+    capped = cap_size(size)
+    frame = auxiliary_size(capped, resize)
+    found = place_boxes(boxes, size, capped, frame)
+    expected = [placed(box, size, capped, frame) for box in boxes]
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, np.array(expected, np.float32).reshape(-1, 4))
+
+
+def test_a_box_over_the_whole_picture_ends_on_the_frame_to_the_last_bit() -> None:
+    short = 0
+    for width in range(28, 3000, 7):
+        size = (width // 2 + 30, width)
+        capped, full = cap_size(size), [[0, 0, width, width // 2 + 30]]
+        assert place_boxes(full, size, capped, (768, 768)).tolist() == [[0, 0, 768, 768]]
+        single = scale_boxes(np.array(full, np.float32), size, (768, 768))
+        short += single.tolist() != [[0, 0, 768, 768]]
+    assert short, "a float32 ratio would do as well"
+
+
+@pytest.mark.parametrize(
+    ("size", "side"),
+    [
+        ((28, 28), 384),
+        ((300, 451), 384),
+        ((512, 512), 512),
+        ((1365, 2048), 1792),
+        ((2048, 2048), 2048),
+        ((416, 416), 384),
+        ((1, 174080), 384),  # as far from 384 squared as from 448 squared
+        ((1, 174081), 448),
+    ],
+)
+def test_nearest_square(size: Size, side: int) -> None:
+    assert auxiliary_size(size, "dynamic_square") == (side, side)
+
+
+def test_other_resizes() -> None:
+    assert auxiliary_size((300, 451), "dynamic") == (300, 451)
+    assert auxiliary_size((300, 451), "squash") == (768, 768)
+    with pytest.raises(InputError, match=r"'pad' is unknown; use one of dynamic, squash"):
+        auxiliary_size((300, 451), "pad")
 
 
 @given(box_arrays())

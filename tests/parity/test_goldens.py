@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fo1.models import FO1Processor
 from fo1.models.pooling import pool_regions
-from fo1.prompts import Turn, build_prompt
+from fo1.prompts import Picture, Turn, build_prompt
 from tests.parity.cases import (
     CASES,
     FIXTURES,
@@ -60,7 +60,7 @@ def test_every_golden_tensor_is_compared(case: str) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_prompt(case: str) -> None:
     info = CASES[case]
-    turn = Turn("user", info["text"], num_regions=len(info["boxes"]))
+    turn = Turn("user", (Picture(len(info["boxes"])), info["text"]))
     assert build_prompt(turn) == info["prompt"]
 
 

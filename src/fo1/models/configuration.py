@@ -7,14 +7,15 @@ FO1Config
   score_config          ScoreHeadConfig or None
 """
 
-import re
 from typing import Any, ClassVar
 
 from transformers import AutoConfig, Florence2VisionConfig, PreTrainedConfig
 
 from fo1.errors import CheckpointError
+from fo1.models.checks import need_choice, need_count, need_flag, need_projector
 
-PROJECTOR_PATTERN = re.compile(r"identity|linear|mlp([1-9])x_gelu")
+COMBINATIONS = ("concat", "mean")
+BOX_FRAMES = ("host", "auxiliary")
 
 
 class LightEncoderConfig(PreTrainedConfig):
@@ -55,14 +56,24 @@ class RegionEncoderConfig(PreTrainedConfig):
 
     Args:
         auxiliary_config: config of the auxiliary encoder.
+        use_auxiliary: pool the maps of the auxiliary encoder; without, the model has none.
+        use_host: pool the maps of the host's vision encoder.
         host_width: channels of the host's feature map.
         host_stride: pixels per cell of the host's feature map.
         host_levels: how many of the host's feature maps are used when there is no pyramid.
         use_pyramid: build four levels from the host's last map instead of using its recorded maps directly.
         pyramid_width: channels of each pyramid level.
         output_size: RoIAlign bins per axis.
+        layer_norm: normalise the pooled auxiliary and host features, each on its own.
+        combination: how the two become one, "concat" or "mean".
+        box_embedding: add an embedding of the box to the region feature.
+        box_frame: whose picture the box is divided by for that, the "host"'s or the "auxiliary" encoder's.
+        map_embedding: add an embedding of the place to the auxiliary maps.
         projector: "identity", "linear" or "mlpNx_gelu".
         output_width: width of a region embedding, the language model's hidden size.
+
+    Raises:
+        CheckpointError: a setting does not exist, or two contradict each other.
     """
 
     model_type = "fo1_region_encoder"
@@ -71,12 +82,19 @@ class RegionEncoderConfig(PreTrainedConfig):
     def __init__(
         self,
         auxiliary_config: PreTrainedConfig | dict[str, Any] | None = None,
+        use_auxiliary: bool = True,
+        use_host: bool = True,
         host_width: int = 1280,
         host_stride: int = 14,
         host_levels: int = 4,
         use_pyramid: bool = True,
         pyramid_width: int = 512,
         output_size: int = 7,
+        layer_norm: bool = False,
+        combination: str = "concat",
+        box_embedding: bool = True,
+        box_frame: str = "host",
+        map_embedding: bool = False,
         projector: str = "mlp2x_gelu",
         output_width: int = 2048,
         **kwargs: Any,
@@ -88,20 +106,76 @@ class RegionEncoderConfig(PreTrainedConfig):
                     f"auxiliary encoder {kind!r} is unknown; use one of {', '.join(AUXILIARY_CONFIGS)}"
                 )
             auxiliary_config = AUXILIARY_CONFIGS[kind](**auxiliary_config)
-        if not PROJECTOR_PATTERN.fullmatch(projector):
-            raise CheckpointError(
-                f"region projector {projector!r} is unknown; use identity, linear or mlpNx_gelu"
-            )
-        self.auxiliary_config = auxiliary_config or Florence2VisionConfig()
-        self.host_width = host_width
-        self.host_stride = host_stride
-        self.host_levels = host_levels
-        self.use_pyramid = use_pyramid
-        self.pyramid_width = pyramid_width
-        self.output_size = output_size
-        self.projector = projector
-        self.output_width = output_width
+        self.use_auxiliary = need_flag("use_auxiliary", use_auxiliary)
+        self.auxiliary_config: Any = (
+            (auxiliary_config or Florence2VisionConfig()) if use_auxiliary else None
+        )
+        self.use_host = need_flag("use_host", use_host)
+        self.host_width = need_count("host_width", host_width)
+        self.host_stride = need_count("host_stride", host_stride)
+        self.host_levels = need_count("host_levels", host_levels)
+        self.use_pyramid = need_flag("use_pyramid", use_pyramid)
+        self.pyramid_width = need_count("pyramid_width", pyramid_width)
+        self.output_size = need_count("output_size", output_size)
+        self.layer_norm = need_flag("layer_norm", layer_norm)
+        self.combination = need_choice("combination", combination, COMBINATIONS)
+        self.box_embedding = need_flag("box_embedding", box_embedding)
+        self.box_frame = need_choice("box_frame", box_frame, BOX_FRAMES)
+        self.map_embedding = need_flag("map_embedding", map_embedding)
+        self.projector = need_projector("region projector", projector)
+        self.output_width = need_count("output_width", output_width)
+        self._check_sources()
         super().__init__(**kwargs)
+
+    def _check_sources(self) -> None:
+        if not (self.use_auxiliary or self.use_host):
+            raise CheckpointError(
+                "use_auxiliary and use_host are both false; regions need the maps of one of them"
+            )
+        davit = isinstance(self.auxiliary_config, Florence2VisionConfig)
+        if (self.map_embedding or self.box_frame == "auxiliary") and not davit:
+            raise CheckpointError(
+                "map_embedding and the box_frame 'auxiliary' need the maps of a DaViT, but there is none; "
+                "use box_embedding in the box_frame 'host'"
+            )
+        widths = self.auxiliary_config.embed_dim if self.map_embedding else ()
+        if any(width % 4 for width in widths):
+            raise CheckpointError(
+                f"map_embedding needs maps of widths that are multiples of 4, got {list(widths)}; "
+                "use other widths or leave it out"
+            )
+
+    @property
+    def host_features(self) -> int:
+        """Width of a pooled host feature, 0 where the host's maps are not used."""
+        if not self.use_host:
+            return 0
+        return 4 * self.pyramid_width if self.use_pyramid else self.host_levels * self.host_width
+
+    def region_width(self, auxiliary: int) -> int:
+        """Return the width of a region feature, before the projector.
+
+        Args:
+            auxiliary: width of a pooled auxiliary feature, 0 without auxiliary encoder.
+
+        Raises:
+            CheckpointError: the two widths cannot be combined, or the sum cannot hold a box embedding.
+        """
+        host = self.host_features
+        width = auxiliary + host
+        if self.combination == "mean" and self.use_host and self.use_auxiliary:
+            if auxiliary != host:
+                raise CheckpointError(
+                    f"auxiliary features of width {auxiliary} and host features of width {host} have no mean; "
+                    "use the combination 'concat' or equal widths"
+                )
+            width = host
+        if self.box_embedding and width % 4:
+            raise CheckpointError(
+                f"a region feature of width {width} cannot hold a box embedding of 4 equal parts; "
+                "use a width that is a multiple of 4 or leave the embedding out"
+            )
+        return width
 
 
 class ScoreHeadConfig(PreTrainedConfig):
@@ -169,16 +243,12 @@ class FO1Config(PreTrainedConfig):
             region_config = RegionEncoderConfig(**region_config)
         if isinstance(score_config, dict):
             score_config = ScoreHeadConfig(**score_config)
-        if not PROJECTOR_PATTERN.fullmatch(image_projector):
-            raise CheckpointError(
-                f"image projector {image_projector!r} is unknown; use identity, linear or mlpNx_gelu"
-            )
         self.vlm_config = vlm_config
         self.region_config = region_config or RegionEncoderConfig()
         self.score_config = score_config
-        self.image_projector = image_projector
+        self.image_projector = need_projector("image projector", image_projector)
         self.region_placeholder_id = region_placeholder_id
-        self.num_region_tokens = num_region_tokens
+        self.num_region_tokens = need_count("num_region_tokens", num_region_tokens)
         self.repeat_regions = repeat_regions
         kwargs.setdefault("tie_word_embeddings", getattr(vlm_config, "tie_word_embeddings", False))
         super().__init__(**kwargs)

@@ -11,58 +11,19 @@ from typing import Any
 
 from safetensors import safe_open
 from torch import Tensor
-from transformers import (
-    AddedToken,
-    Florence2VisionConfig,
-    GenerationConfig,
-    Qwen2_5_VLConfig,
-    Qwen2Tokenizer,
-)
+from transformers import AddedToken, GenerationConfig, Qwen2Tokenizer
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from fo1.errors import CheckpointError
-from fo1.models.configuration import FO1Config, RegionEncoderConfig
+from fo1.models.checks import Options, wrong
+from fo1.models.configuration import FO1Config
+from fo1.models.published_host import TEXT_KEYS as TEXT_KEYS
+from fo1.models.published_options import DAVIT_SIZES as DAVIT_SIZES
+from fo1.models.published_options import auxiliary_resize, read_config, unused_tensors
 from fo1.prompts import REGION_PLACEHOLDER
 
 PUBLISHED_MODEL_TYPE = "omchat_qwen2_5_vl"
 HOST_PIXELS = (56 * 56, 2048 * 2048)
-
-TEXT_KEYS = (
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "hidden_act",
-    "max_position_embeddings",
-    "initializer_range",
-    "rms_norm_eps",
-    "use_cache",
-    "attention_dropout",
-    "use_sliding_window",
-    "sliding_window",
-    "max_window_layers",
-    "tie_word_embeddings",
-    "bos_token_id",
-    "eos_token_id",
-)
-"""Options of the language model that stand at the top of the published config.json."""
-
-DAVIT_SIZES: dict[str, dict[str, Any]] = {
-    "davit-large": {
-        "depths": [1, 1, 9, 1],
-        "embed_dim": [256, 512, 1024, 2048],
-        "num_heads": [8, 16, 32, 64],
-        "num_groups": [8, 16, 32, 64],
-        "patch_size": [7, 3, 3, 3],
-        "patch_stride": [4, 2, 2, 2],
-        "patch_padding": [3, 1, 1, 1],
-        "patch_prenorm": [False, True, True, True],
-        "window_size": 12,
-        "drop_path_rate": 0.1,
-    },
-}
 
 # Pyramid stages are numbered by log2 of their scale's stride in the published names, with the place of each layer.
 _PYRAMID = {
@@ -100,6 +61,8 @@ _PREFIXES = {
     "model.vision_tower.image_tower.": ("vlm.model.visual.", {}),
     "model.vision_tower_aux.image_tower.": ("region_encoder.auxiliary.", _DAVIT),
     "model.object_vp_extractor.simple_fpn.": ("region_encoder.pyramid.", _PYRAMID),
+    "model.object_vp_extractor.aux_region_norm.": ("region_encoder.auxiliary_norm.", {}),
+    "model.object_vp_extractor.vt_region_norm.": ("region_encoder.host_norm.", {}),
     "model.mm_projector_aux.": ("region_encoder.projector.", {}),
     "model.mm_projector.": ("image_projector.", {}),
     "model.embed_tokens.": ("vlm.model.language_model.embed_tokens.", {}),
@@ -141,7 +104,15 @@ def published_tokenizer(folder: Path) -> Any:
 def published_image_processor(folder: Path) -> Any:
     """Return the host's image processor of a published checkpoint."""
     vision = published_config(folder).vlm_config.vision_config
+    file = folder / "preprocessor_config.json"
+    stored = _read_json(file) if file.exists() else {}
+    statistics = {key: stored[key] for key in ("image_mean", "image_std") if key in stored}
+    for key, values in statistics.items():
+        triple = isinstance(values, list) and len(values) == 3
+        if not triple or any(type(value) not in (int, float) for value in values):
+            raise wrong(f"{file.name}: {key}", values, "three numbers")
     return Qwen2VLImageProcessorPil(
+        **statistics,
         # parity: the reference overrides the limits in preprocessor_config.json.
         min_pixels=HOST_PIXELS[0],
         max_pixels=HOST_PIXELS[1],
@@ -159,66 +130,25 @@ def add_region_placeholder(tokenizer: Any) -> None:
 
 
 def published_config(folder: Path) -> FO1Config:
-    """Return our config for a published checkpoint."""
+    """Return our config for a published checkpoint.
+
+    Raises:
+        CheckpointError: an option is missing, of the wrong type, unknown, or contradicts another.
+    """
     placeholder = published_tokenizer(folder).convert_tokens_to_ids(REGION_PLACEHOLDER)
     raw = _read_json(folder / "config.json")
-    option = _Options(raw)
-    option.expect("mm_region_feature_combination", "concat", default="concat")
-    option.expect("mm_pos_embedding_strategy", "bbox_based", default="bbox_based")
-    option.expect("mm_apply_position_embedding", True, default=True)
-    option.expect("mm_apply_region_layer_norm", False, default=False)
-    option.expect("mm_use_vision_tower_region_feature", True, default=True)
-    option.expect("mm_use_vt_region_feature_only", False, default=False)
-    option.expect("mm_use_region_index_token", True, default=True)
-    option.expect("aux_image_aspect_ratio", "dynamic", default="dynamic")
-
-    if placeholder >= raw["vocab_size"]:
+    rows = Options(raw).count("vocab_size")
+    if placeholder >= rows:
         raise CheckpointError(
-            f"the tokenizer fills all {raw['vocab_size']} embedding rows, none is left for {REGION_PLACEHOLDER}; "
+            f"the tokenizer fills all {rows} embedding rows, none is left for {REGION_PLACEHOLDER}; "
             "resize the embeddings of the checkpoint first"
         )
-    vision = {key: value for key, value in raw["vision_config"].items() if key != "rope_scaling"}
-    host = Qwen2_5_VLConfig(
-        text_config={key: raw[key] for key in TEXT_KEYS if key in raw}
-        | {
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": raw.get("rope_theta", 1e6),
-                "mrope_section": raw["rope_scaling"]["mrope_section"],
-            }
-        },
-        vision_config=vision,
-        tie_word_embeddings=raw.get("tie_word_embeddings", False),
-        **{
-            key: raw[key]
-            for key in (
-                "image_token_id",
-                "video_token_id",
-                "vision_start_token_id",
-                "vision_end_token_id",
-            )
-            if key in raw
-        },
-    )
-    region = RegionEncoderConfig(
-        auxiliary_config=_davit_config(raw),
-        host_width=vision["hidden_size"],
-        host_stride=vision.get("patch_size", 14),
-        host_levels=len(vision["fullatt_block_indexes"]),
-        use_pyramid=raw.get("mm_use_simpleFPN_for_vt", False),
-        pyramid_width=raw.get("mm_simple_fpn_out_channels", 512),
-        output_size=raw.get("mm_roi_output_size", 7),
-        projector=raw.get("mm_projector_aux_type", "linear"),
-        output_width=raw["hidden_size"],
-    )
-    return FO1Config(
-        vlm_config=host,
-        region_config=region,
-        image_projector=raw.get("mm_projector_type", "linear"),
-        region_placeholder_id=placeholder,
-        num_region_tokens=raw.get("mm_num_region_tokens", 100),
-        tie_word_embeddings=raw.get("tie_word_embeddings", False),
-    )
+    return read_config(raw, placeholder)
+
+
+def published_auxiliary_resize(folder: Path) -> str:
+    """Return how a published checkpoint has pictures resized for the auxiliary encoder."""
+    return auxiliary_resize(_read_json(folder / "config.json"))
 
 
 def published_generation_config(folder: Path) -> GenerationConfig:
@@ -229,12 +159,20 @@ def published_generation_config(folder: Path) -> GenerationConfig:
 
 
 def published_weights(folder: Path) -> dict[str, Tensor]:
-    """Return all tensors of a published checkpoint under our names, each read once."""
-    weights = {}
+    """Return all tensors of a published checkpoint that its mode uses under our names, each read once."""
+    unused = unused_tensors(_read_json(folder / "config.json"))
+    weights: dict[str, Tensor] = {}
     for file in weight_files(folder):
         with safe_open(file, framework="pt") as tensors:
             for name in tensors.keys():  # noqa: SIM118 - not a dict
-                weights[published_name_to_ours(name)] = tensors.get_tensor(name)
+                if name.startswith(unused):
+                    continue
+                ours = published_name_to_ours(name)
+                if ours in weights:
+                    raise CheckpointError(
+                        f"tensor {name!r} of {file.name} is stored twice; download the checkpoint again"
+                    )
+                weights[ours] = tensors.get_tensor(name)
     return weights
 
 
@@ -276,40 +214,15 @@ def weight_files(folder: Path) -> Iterable[Path]:
     return files
 
 
-class _Options:
-    """Options of the published line that this version reads only in their published value."""
-
-    def __init__(self, raw: dict[str, Any]):
-        self.raw = raw
-
-    def expect(self, key: str, value: Any, default: Any) -> None:
-        found = self.raw.get(key, default)
-        if found != value:
-            raise CheckpointError(
-                f"config.json sets {key} to {found!r}; only {value!r} is supported by this version of fo1"
-            )
-
-
-def _davit_config(raw: dict[str, Any]) -> Florence2VisionConfig:
-    sizes = raw.get("aux_vision_config")
-    if sizes is None:
-        name = Path(raw["mm_vision_tower_aux"]).name.removesuffix(".pth")
-        if name not in DAVIT_SIZES:
-            raise CheckpointError(
-                f"config.json names the auxiliary encoder {name!r}; known: {', '.join(DAVIT_SIZES)}"
-            )
-        sizes = DAVIT_SIZES[name]
-    sizes = dict(sizes)
-    sizes["embed_dim"] = sizes.pop("dim_embed", sizes.get("embed_dim"))
-    return Florence2VisionConfig(**sizes)
-
-
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(
             f"{path} does not exist; give a folder that holds a checkpoint"
         ) from None
-    except json.JSONDecodeError as error:
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{path} is not valid JSON ({error}); download it again") from None
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{path} holds no table of options; download it again")
+    return found

@@ -40,3 +40,8 @@ class DaViT(Florence2VisionBackbone):
     def pool(self, maps: tuple[Tensor, ...], boxes: Tensor, output_size: int) -> Tensor:
         """Return (N, width) float32 features; all maps count as up-sampled to the first (parity: stride exactly 4)."""
         return pool_upsampled([m[0] for m in maps], boxes, self.strides[0], output_size)
+
+    def frame(self, maps: tuple[Tensor, ...]) -> tuple[int, int]:
+        """Return (width, height) in pixels of the picture that the finest map covers (parity: in whole cells)."""
+        height, width = maps[0].shape[-2:]
+        return width * self.strides[0], height * self.strides[0]

@@ -113,29 +113,72 @@ def pool_upsampled(
         stride: pixels per cell of the first map.
         output_size: R, bins per axis.
     """
-    device = maps[0].device
     # Mixed precision would otherwise round weights and sums to 8 bits.
-    with torch.autocast(device.type, enabled=False):
-        return torch.cat(_pool_each(maps, boxes.to(device), stride, output_size), dim=-1)
+    with torch.autocast(maps[0].device.type, enabled=False):
+        weights = level_weights(maps, boxes, stride, output_size)
+        pooled = [apply_weights(m, *own) for m, own in zip(maps, weights, strict=True)]
+        return torch.cat(pooled, dim=-1)
 
 
-def _pool_each(
+def pool_map_embedding(
     maps: Sequence[Tensor], boxes: Tensor, stride: float, output_size: int
-) -> list[Tensor]:
+) -> Tensor:
+    """Return (N, sum C) float32: what a sine embedding of each cell's place adds to `pool_upsampled`.
+
+    The first half of a map's channels holds the row alone, the second the column alone, so no map is built.
+    Arguments as in `pool_upsampled`; every C_l is a multiple of 4.
+    """
+    parts = []
+    with torch.autocast(maps[0].device.type, enabled=False):
+        for feature_map, (rows, columns) in zip(
+            maps, level_weights(maps, boxes, stride, output_size), strict=True
+        ):
+            channels, height, width = feature_map.shape
+            parts += [
+                (rows @ place_embedding(height, channels // 2, rows.device))
+                * columns.sum(1, keepdim=True),
+                (columns @ place_embedding(width, channels // 2, rows.device))
+                * rows.sum(1, keepdim=True),
+            ]
+    return torch.cat(parts, dim=-1)
+
+
+@torch.no_grad()
+def level_weights(
+    maps: Sequence[Tensor], boxes: Tensor, stride: float, output_size: int
+) -> list[tuple[Tensor, Tensor]]:
+    """Return per map its row weights (N, H_l) and column weights (N, W_l); arguments as in `pool_upsampled`."""
     height, width = maps[0].shape[-2:]
-    with torch.no_grad():
-        rows = axis_weights(boxes[:, 1], boxes[:, 3], height, 1 / stride, output_size)
-        columns = axis_weights(boxes[:, 0], boxes[:, 2], width, 1 / stride, output_size)
-    pooled = []
+    boxes = boxes.to(maps[0].device)
+    rows = axis_weights(boxes[:, 1], boxes[:, 3], height, 1 / stride, output_size)
+    columns = axis_weights(boxes[:, 0], boxes[:, 2], width, 1 / stride, output_size)
+    weights = []
     for feature_map in maps:
-        own_rows, own_columns = rows, columns
         h, w = feature_map.shape[-2:]
+        own_rows, own_columns = rows, columns
         if (h, w) != (height, width):
-            with torch.no_grad():
-                own_rows = rows @ upsampling_matrix(height, h, rows.device)
-                own_columns = columns @ upsampling_matrix(width, w, columns.device)
-        pooled.append(apply_weights(feature_map, own_rows, own_columns))
-    return pooled
+            own_rows = rows @ upsampling_matrix(height, h, rows.device)
+            own_columns = columns @ upsampling_matrix(width, w, columns.device)
+        weights.append((own_rows, own_columns))
+    return weights
+
+
+def place_embedding(length: int, width: int, device: torch.device | str = "cpu") -> Tensor:
+    """Return the (length, width) float32 sine embedding of the places 0 ... length - 1 along one axis.
+
+    Parity: cell i lies at i / length, without half a cell; sine and cosine of one frequency stand side by side;
+    temperature 10000; scale 2 pi.
+
+    Args:
+        length: cells along the axis.
+        width: length of the embedding, an even number.
+        device: where to make it.
+    """
+    places = torch.arange(length, device=device, dtype=torch.float32) / length
+    index = torch.arange(width // 2, device=device, dtype=torch.float32)
+    divisor = 10000 ** (2 * torch.div(index, 2, rounding_mode="floor") / (width // 2))
+    angle = places[:, None] * (2 * torch.pi) / divisor
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
 
 
 def box_embedding(boxes: Tensor, frame: tuple[float, float], width: int) -> Tensor:

@@ -1,10 +1,11 @@
 """Hybrid fine-grained region encoder (HFRE): one embedding per box (Source: arXiv 2509.25916).
 
-    auxiliary maps --pool--> (N, Ca) --+
-                                       concat --> + box embedding --> projector --> (N, D)
-    host map --pyramid--pool--> (N, Ch)+
+    auxiliary maps --pool--> norm --> (N, Ca) --+
+                                                combine --> + box embedding --> projector --> (N, D)
+    host map --pyramid--pool--> norm --> (N, Ch)+
 
-Legend: N regions, C channels, H W map size, D width of the language model.
+Either source may be missing, and so may the norms and the embedding; the published model concatenates both, without
+norms. Legend: N regions, C channels, H W map size, D width of the language model.
 """
 
 from dataclasses import dataclass
@@ -12,12 +13,15 @@ from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers import Florence2VisionConfig
 
-from fo1.models.configuration import PROJECTOR_PATTERN, LightEncoderConfig, RegionEncoderConfig
+from fo1.errors import CheckpointError
+from fo1.models.checks import PROJECTOR_PATTERN, need_projector
+from fo1.models.configuration import LightEncoderConfig, RegionEncoderConfig
 from fo1.models.davit import DaViT
 from fo1.models.light_encoder import LightEncoder
-from fo1.models.pooling import box_embedding, pool_regions
+from fo1.models.pooling import box_embedding, pool_map_embedding, pool_regions
 from fo1.models.pyramid import SimplePyramid
 
 
@@ -51,54 +55,65 @@ class HostMaps:
     frame: tuple[int, int]
 
 
+class RegionNorm(nn.LayerNorm):
+    """Layer norm of pooled features, in float32 whatever the type of its weights."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the (N, C) float32 features, normalised."""
+        weight, bias = self.weight.float(), self.bias.float()
+        return F.layer_norm(features.float(), self.normalized_shape, weight, bias, self.eps)
+
+
 def make_projector(kind: str, width_in: int, width_out: int) -> nn.Sequential:
-    """Return a projector; `kind` is "identity", "linear" or "mlpNx_gelu" (N linear layers)."""
-    match = PROJECTOR_PATTERN.fullmatch(kind)
-    if match is None:
-        raise ValueError(f"projector {kind!r} is unknown; use identity, linear or mlpNx_gelu")
+    """Return a projector; `kind` is "identity", "linear" or "mlpNx_gelu" (N linear layers).
+
+    Raises:
+        CheckpointError: the kind is unknown, or an identity would have to change the width.
+    """
+    match = PROJECTOR_PATTERN.fullmatch(need_projector("projector", kind))
     if kind == "identity":
         if width_in != width_out:
-            raise ValueError(
+            raise CheckpointError(
                 f"an identity projector cannot turn width {width_in} into {width_out}; use linear"
             )
         return nn.Sequential()
     layers: list[nn.Module] = [nn.Linear(width_in, width_out)]
-    for _ in range(1, int(match.group(1) or 1)):
+    for _ in range(1, int((match and match.group(1)) or 1)):
         layers += [nn.GELU(), nn.Linear(width_out, width_out)]
     return nn.Sequential(*layers)
 
 
 class RegionEncoder(nn.Module):
-    """Turns boxes into region embeddings from two sets of feature maps."""
+    """Turns boxes into region embeddings from one or two sets of feature maps."""
 
     def __init__(self, config: RegionEncoderConfig):
         super().__init__()
         self.config = config
-        self.auxiliary: Any  # an AuxiliaryEncoder; modules can't be declared as protocols
-        if isinstance(config.auxiliary_config, LightEncoderConfig):
-            self.auxiliary = LightEncoder(config.auxiliary_config)
-        else:
-            self.auxiliary = DaViT(cast(Florence2VisionConfig, config.auxiliary_config))
+        self.auxiliary: Any = _make_auxiliary(config)  # an AuxiliaryEncoder or None
         self.pyramid = (
-            SimplePyramid(config.host_width, config.pyramid_width) if config.use_pyramid else None
+            SimplePyramid(config.host_width, config.pyramid_width)
+            if config.use_host and config.use_pyramid
+            else None
         )
-        host_width = (
-            4 * config.pyramid_width
-            if config.use_pyramid
-            else config.host_levels * config.host_width
-        )
-        self.width = self.auxiliary.width + host_width
+        auxiliary_width = self.auxiliary.width if config.use_auxiliary else 0
+        self.width = config.region_width(auxiliary_width)
+        self.auxiliary_norm = _make_norm(config, auxiliary_width)
+        self.host_norm = _make_norm(config, config.host_features)
         self.projector = make_projector(config.projector, self.width, config.output_width)
 
     def host_levels(self, host: HostMaps) -> tuple[Tensor, ...]:
         """Return the maps (C, H_l, W_l) that boxes are pooled from; box-independent, so computed once a picture."""
+        if not self.config.use_host:
+            return ()
         if self.pyramid is None:
             return (torch.cat(host.maps),)
         # parity: only the last recorded map feeds the pyramid.
         return tuple(level[0] for level in self.pyramid(host.maps[-1][None]))
 
-    def pool_host(self, levels: tuple[Tensor, ...], boxes: Tensor) -> Tensor:
-        """Return (N, Ch) float32 features; boxes (N, 4) in pixels of the host's frame."""
+    def pool_host(self, levels: tuple[Tensor, ...], boxes: Tensor) -> Tensor | None:
+        """Return (N, Ch) float32 features, None without host maps; boxes (N, 4) in pixels of the host's frame."""
+        if not self.config.use_host:
+            return None
         scales = SimplePyramid.scales if self.pyramid is not None else (1.0,)
         pooled = [
             pool_regions(level, boxes, self.config.host_stride / scale, self.config.output_size)
@@ -108,23 +123,49 @@ class RegionEncoder(nn.Module):
 
     def pool_auxiliary(self, maps: tuple[Tensor, ...], boxes: Tensor) -> Tensor:
         """Return (N, Ca) float32 features; boxes (N, 4) in pixels of the auxiliary encoder's input."""
-        return self.auxiliary.pool(maps, boxes, self.config.output_size)
+        pooled = self.auxiliary.pool(maps, boxes, self.config.output_size)
+        if self.config.map_embedding:
+            # parity: it counts as added to every map before they are up-sampled, never to the host's.
+            pooled = pooled + pool_map_embedding(
+                [m[0] for m in maps], boxes, self.auxiliary.strides[0], self.config.output_size
+            )
+        return pooled
 
     def fuse(
-        self, auxiliary: Tensor, host: Tensor, boxes: Tensor, frame: tuple[int, int]
+        self, auxiliary: Tensor | None, host: Tensor | None, boxes: Tensor, frame: tuple[int, int]
     ) -> Tensor:
         """Return (N, C) float32 region features, before the projector.
 
         Args:
-            auxiliary: (N, Ca) pooled auxiliary features, which come first (parity).
-            host: (N, Ch) pooled host features.
-            boxes: (N, 4) xyxy in pixels of the host's frame.
-            frame: (width, height) of that frame (parity: it normalises the box embedding).
+            auxiliary: (N, Ca) pooled auxiliary features, which come first (parity); None if not used.
+            host: (N, Ch) pooled host features; None if not used.
+            boxes: (N, 4) xyxy in pixels of the frame named by `box_frame`.
+            frame: (width, height) of that frame, by which the box embedding is normalised.
         """
-        features = torch.cat([auxiliary, host], dim=-1)
+        parts = []
+        if auxiliary is not None:
+            parts.append(self.auxiliary_norm(auxiliary))
+        if host is not None:
+            parts.append(self.host_norm(host))
+        mean = self.config.combination == "mean"
+        features = torch.stack(parts).mean(0) if mean else torch.cat(parts, dim=-1)
+        if not self.config.box_embedding:
+            return features
         return features + box_embedding(boxes.to(features.device), frame, self.width)
 
     def project(self, features: Tensor) -> Tensor:
         """Return (N, D) region embeddings from (N, C) features."""
         weight = next(self.projector.parameters(), None)
         return self.projector(features if weight is None else features.to(weight.dtype))
+
+
+def _make_auxiliary(config: RegionEncoderConfig) -> nn.Module | None:
+    if not config.use_auxiliary:
+        return None
+    if isinstance(config.auxiliary_config, LightEncoderConfig):
+        return LightEncoder(config.auxiliary_config)
+    return DaViT(cast(Florence2VisionConfig, config.auxiliary_config))
+
+
+def _make_norm(config: RegionEncoderConfig, width: int) -> nn.Module:
+    return RegionNorm(width) if config.layer_norm and width else nn.Identity()

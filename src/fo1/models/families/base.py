@@ -73,6 +73,10 @@ class VLMFamily(Protocol):
         """Return the pixels per cell of the feature maps."""
         ...
 
+    def token_width(self, config: Any) -> int:
+        """Return the width of an image token as the vision encoder makes it."""
+        ...
+
     def region_layers(self, config: Any) -> tuple[int, ...]:
         """Return the vision blocks whose outputs serve as feature maps, first block is 0."""
         ...

@@ -26,6 +26,10 @@ class Qwen2_5_VL:
         """Return the pixels per cell of the feature maps."""
         return config.vision_config.patch_size
 
+    def token_width(self, config: Any) -> int:
+        """Return the width of an image token as the vision encoder makes it."""
+        return config.vision_config.out_hidden_size
+
     def region_layers(self, config: Any) -> tuple[int, ...]:
         """Return the full-attention blocks."""
         return tuple(config.vision_config.fullatt_block_indexes)
