@@ -19,7 +19,17 @@ INIT = "__init__.py"  # the package's own, which names everything and loads it o
 # A part of the package may import from its own layer and from lower ones.
 LAYERS = (
     ("errors", "geometry", "results"),
-    ("prompts", "parsing", "grammar", "imaging", "visualize", "lexicon", "export"),
+    (
+        "prompts",
+        "parsing",
+        "markup",
+        "grammar",
+        "imaging",
+        "pixels",
+        "visualize",
+        "lexicon",
+        "export",
+    ),
     ("models",),
     ("proposals", "data"),
     ("pipeline", "training"),
@@ -32,7 +42,10 @@ STRANGERS = {*permutations(LAYERS[4], 2), *permutations(LAYERS[5], 2)}
 NEVER = {"torchvision", "timm", "flash_attn"}
 # The published layout is one family's, and so is the configuration's default.
 FAMILY_NAMES = re.compile(r"qwen|llava|internvl|smolvlm|idefics|paligemma|gemma", re.IGNORECASE)
-MAY_NAME_A_FAMILY = ("models/families/", "models/conversion.py", "models/configuration.py")
+MAY_NAME_A_FAMILY = (
+    *("models/families/", "models/conversion.py", "models/published_"),
+    "models/configuration.py",
+)
 
 
 def part_of(file: str) -> str:

@@ -25,6 +25,7 @@ from fo1.models.conversion import (
 )
 from fo1.models.encoding import PictureEncoding, RegionEmbeddings
 from fo1.models.families import HostFeatures, get_family
+from fo1.models.precision import KeepsBuffers
 from fo1.models.region_encoder import RegionEncoder, make_projector
 from fo1.models.scoring import (
     Branches,
@@ -35,7 +36,7 @@ from fo1.models.scoring import (
 )
 
 
-class FO1ForConditionalGeneration(PreTrainedModel, GenerationMixin):
+class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin):
     """Owns a host VLM, a region encoder and, in models trained here, a score head."""
 
     config_class = FO1Config
@@ -47,6 +48,8 @@ class FO1ForConditionalGeneration(PreTrainedModel, GenerationMixin):
         *("score_head", "auxiliary.classifier", "auxiliary.detector"),
         *("auxiliary.feature_mean", "auxiliary.feature_std"),
     ]
+    # Their methods are called past `forward`, so each has to lie on one device; the host adds its own.
+    _no_split_modules = ["RegionEncoder", "ScoreHead"]  # noqa: RUF012 - the library's own type
     _supports_sdpa = True
     _supports_flash_attn = True
 
@@ -55,7 +58,9 @@ class FO1ForConditionalGeneration(PreTrainedModel, GenerationMixin):
         self.family = get_family(config.vlm_config.model_type)
         self.vlm = AutoModelForImageTextToText.from_config(config.vlm_config)
         width = config.get_text_config().hidden_size
-        self.image_projector = make_projector(config.image_projector, width, width)
+        self.image_projector = make_projector(
+            config.image_projector, self.family.token_width(config.vlm_config), width
+        )
         self.region_encoder = RegionEncoder(config.region_config)
         self.score_head = ScoreHead(config.score_config, width) if config.score_config else None
         self.post_init()
@@ -90,7 +95,7 @@ class FO1ForConditionalGeneration(PreTrainedModel, GenerationMixin):
         return self.vlm.get_output_embeddings()
 
     def encode_images(self, inputs: Mapping[str, Any]) -> PictureEncoding:
-        """Return the encoding of all pictures of a batch; both vision encoders run exactly once.
+        """Return the encoding of all pictures of a batch; each vision encoder in use runs exactly once.
 
         Args:
             inputs: what the processor made: the host's pixels under the family's own names and
@@ -104,7 +109,8 @@ class FO1ForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 tokens=tuple(self.image_projector(tokens) for tokens in host.tokens),
                 maps=host.maps,
             )
-        auxiliary = inputs.get("auxiliary_pixel_values")
+        encoder = self.region_encoder
+        auxiliary = inputs.get("auxiliary_pixel_values") if encoder.config.use_auxiliary else None
         if auxiliary is not None and len(auxiliary) != len(host.maps):
             raise ValueError(
                 f"got {len(host.maps)} pictures for the host but {len(auxiliary)} for the auxiliary encoder; "
@@ -112,10 +118,10 @@ class FO1ForConditionalGeneration(PreTrainedModel, GenerationMixin):
             )
         return PictureEncoding(
             host=host,
-            levels=tuple(self.region_encoder.host_levels(maps) for maps in host.maps),
+            levels=tuple(encoder.host_levels(maps) for maps in host.maps),
             auxiliary=tuple(
                 # Encoders choose their own type; the picture's size has no place in half precision.
-                self.region_encoder.auxiliary(pixels[None].to(self.device, torch.float32))
+                encoder.auxiliary(pixels[None].to(self.device, torch.float32))
                 for pixels in auxiliary or ()
             ),
         )
@@ -142,32 +148,37 @@ class FO1ForConditionalGeneration(PreTrainedModel, GenerationMixin):
                     f"got {what} for {count} pictures, but {len(encoding.levels)} pictures"
                 )
         encoder = self.region_encoder
-        if auxiliary_features is None:
+        boxes, frames = host_boxes, [maps.frame for maps in encoding.host.maps]
+        pooled: Sequence[Any] = auxiliary_features or [None] * len(host_boxes)
+        in_auxiliary_frame = encoder.config.box_frame == "auxiliary"
+        if encoder.config.use_auxiliary and (auxiliary_features is None or in_auxiliary_frame):
             if auxiliary_boxes is None:
                 raise ValueError(
-                    "got neither boxes nor features for the auxiliary encoder; pass one of them"
+                    "this model embeds boxes of the auxiliary encoder's frame; pass auxiliary_boxes as well"
+                    if auxiliary_features
+                    else "got neither boxes nor features for the auxiliary encoder; pass one of them"
                 )
             if len(encoding.auxiliary) != len(host_boxes):
                 raise ValueError(
                     f"got boxes for {len(host_boxes)} pictures, but the auxiliary encoder saw "
                     f"{len(encoding.auxiliary)}; give encode_images their auxiliary_pixel_values"
                 )
-            auxiliary_features = [
-                encoder.pool_auxiliary(maps, boxes)
-                for maps, boxes in zip(encoding.auxiliary, auxiliary_boxes, strict=True)
-            ]
+            if auxiliary_features is None:
+                pairs = zip(encoding.auxiliary, auxiliary_boxes, strict=True)
+                pooled = [encoder.pool_auxiliary(maps, own) for maps, own in pairs]
+            if in_auxiliary_frame:
+                boxes = auxiliary_boxes
+                frames = [encoder.auxiliary.frame(maps) for maps in encoding.auxiliary]
         features = torch.cat(
             [
-                encoder.fuse(pooled, encoder.pool_host(levels, boxes), boxes, maps.frame)
-                for pooled, levels, boxes, maps in zip(
-                    auxiliary_features, encoding.levels, host_boxes, encoding.host.maps, strict=True
+                encoder.fuse(own, encoder.pool_host(levels, seen), box, frame)
+                for own, levels, seen, box, frame in zip(
+                    pooled, encoding.levels, host_boxes, boxes, frames, strict=True
                 )
             ]
         )
         read_out = getattr(encoder.auxiliary, "evidence", None)
-        evidence = (
-            read_out(torch.cat(list(auxiliary_features))) if read_out and self.score_head else ()
-        )
+        evidence = read_out(torch.cat(list(pooled))) if read_out and self.score_head else ()
         return RegionEmbeddings(features, encoder.project(features), evidence)
 
     def fuse(
@@ -198,7 +209,7 @@ class FO1ForConditionalGeneration(PreTrainedModel, GenerationMixin):
             mask[..., None].expand_as(embeddings), rows.to(embeddings.dtype)
         )
 
-    def _host_inputs(
+    def host_inputs(
         self,
         input_ids: Tensor,
         attention_mask: Tensor | None,
@@ -273,7 +284,7 @@ class FO1ForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 f"{input_ids.shape[1]} tokens continue {cache.get_seq_length()} cached ones without "
                 "positions; pass position_ids, the host's own may stem from another scene"
             )
-        host = self._host_inputs(
+        host = self.host_inputs(
             input_ids, attention_mask, position_ids, encoding, regions, region_index, inputs
         )
         return self.vlm(**host, labels=labels, **inputs)
@@ -292,7 +303,7 @@ class FO1ForConditionalGeneration(PreTrainedModel, GenerationMixin):
 
         Arguments are those of `forward`, then those of `GenerationMixin.generate`.
         """
-        host = self._host_inputs(
+        host = self.host_inputs(
             input_ids, attention_mask, None, encoding, regions, region_index, inputs
         )
         settings = copy.deepcopy(inputs.pop("generation_config", None) or self.generation_config)
@@ -322,7 +333,7 @@ class FO1ForConditionalGeneration(PreTrainedModel, GenerationMixin):
         """
         image_inputs = {k: inputs[k] for k in self.family.image_inputs if k in inputs}
         positions = self.family.position_ids(self.vlm, prefix_ids, prefix_mask, image_inputs)
-        host = self._host_inputs(
+        host = self.host_inputs(
             torch.cat([prefix_ids, branches.ids], dim=1),
             branch_mask(prefix_mask, branches.owner),
             branch_positions(positions, prefix_mask, branches),
