@@ -1,5 +1,7 @@
 """The packaged model on real photographs: what README promises, by the public door."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -54,3 +56,29 @@ def test_the_same_picture_gives_the_same_answer_after_loading_again(nano: FO1) -
 def test_weights_stay_small() -> None:
     folder = ROOT / "src/fo1/assets/nano"
     assert sum(file.stat().st_size for file in folder.glob("*.safetensors")) <= 40_000_000
+
+
+def test_a_thousand_regions_need_hardly_more_memory_than_a_hundred() -> None:
+    script = """
+import resource, sys
+import numpy as np
+from fo1 import FO1
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+model, rng = FO1.from_pretrained(), np.random.default_rng(0)
+picture = (rng.random((400, 600, 3)) * 255).astype(np.uint8)
+for count in (0, 1, 100, 300, 1000):
+    corner = rng.uniform(0, [500, 300], (count, 2))
+    scene = model.encode(picture, np.concatenate([corner, corner + rng.uniform(5, 90, (count, 2))], 1))
+    assert len(scene.detect("cup", threshold=0.0)) == count
+    if count == 100:
+        before = peak()
+print(len(scene), peak() - before)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    count, grown = done.stdout.split()
+    assert (int(count), float(grown) < 100) == (1000, True), f"{grown} MiB more"

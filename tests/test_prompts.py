@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from fo1 import prompts
 from fo1.errors import QueryError
-from fo1.prompts import Turn, build_prompt
+from fo1.prompts import Picture, Turn, build_prompt
 
 HEAD = (
     "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
@@ -39,11 +39,11 @@ def listed(count: int) -> str:
     ],
 )
 def test_recorded_prompts(question: str, regions: int, text: str) -> None:
-    assert build_prompt(Turn("user", question, regions)) == HEAD + listed(regions) + text + TAIL
+    assert build_prompt(Turn("user", (Picture(regions), question))) == HEAD + listed(regions) + text + TAIL
 
 
 def test_one_recorded_prompt_in_full() -> None:
-    assert build_prompt(Turn("user", prompts.detect(["eye"]), 2)) == (
+    assert build_prompt(Turn("user", (Picture(2), prompts.detect(["eye"])))) == (
         "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
         "<|vision_start|><image><|vision_end|>\n<region0><regionfeat><region1><regionfeat>\n"
         "Please detect eye in this image. Answer the question with object indexes.<|im_end|>\n"
@@ -52,11 +52,11 @@ def test_one_recorded_prompt_in_full() -> None:
 
 
 def test_layout_without_regions_without_picture_and_with_history() -> None:
-    assert build_prompt(Turn("user", "hi", 0)) == HEAD + "hi" + TAIL
+    assert build_prompt(Turn("user", (Picture(), "hi"))) == HEAD + "hi" + TAIL
     chat = build_prompt(
-        Turn("user", "hi", 1),
-        Turn("assistant", "<ground>a</ground><objects><region0></objects>"),
-        Turn("user", "more"),
+        Turn("user", (Picture(1), "hi")),
+        Turn("assistant", ("<ground>a</ground><objects><region0></objects>",)),
+        Turn("user", ("more",)),
         system=None,
         open_answer=False,
     )
@@ -67,8 +67,27 @@ def test_layout_without_regions_without_picture_and_with_history() -> None:
     )
 
 
+def test_regions_count_on_from_picture_to_picture_and_stand_where_their_picture_stands() -> None:
+    chat = build_prompt(
+        Turn("user", ("first ", Picture(1), "then ", Picture(), Picture(2), "which?")),
+        Turn("assistant", ("<region2>",)),
+        Turn("user", (Picture(1), "and <region3> or <region0>?")),
+        system="Be brief.",
+        repeat_features=True,
+    )
+    vision = "<|vision_start|><image><|vision_end|>\n"
+    assert chat == (
+        "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n"
+        f"first {vision}<region0><regionfeat>\nthen {vision}{vision}"
+        "<region1><regionfeat><region2><regionfeat>\nwhich?<|im_end|>\n"
+        "<|im_start|>assistant\n<region2><|im_end|>\n<|im_start|>user\n"
+        f"{vision}<region3><regionfeat>\nand <region3><regionfeat> or <region0><regionfeat>?"
+        "<|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
 def test_the_word_system_in_a_question_changes_nothing_else() -> None:
-    assert build_prompt(Turn("user", prompts.ask("a solar system?"), 0)).startswith(HEAD)
+    assert build_prompt(Turn("user", (Picture(), prompts.ask("a solar system?")))).startswith(HEAD)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +186,7 @@ def test_comparisons_stay() -> None:
 def test_no_text_adds_a_placeholder_or_a_turn(noise: str, parts: list[str]) -> None:
     text = "q" + "".join(parts) + noise
     for question in (prompts.ask(text), prompts.clean_name(text), text):
-        prompt = build_prompt(Turn("user", question, 2))
+        prompt = build_prompt(Turn("user", (Picture(2), question)))
         assert prompt.count("<image>") == 1
         assert prompt.count("<regionfeat>") == 2
         assert prompt.count("<|im_end|>") == 2

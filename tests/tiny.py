@@ -182,9 +182,11 @@ def boxes(count: int, width: int, height: int, seed: int = 0) -> np.ndarray:
 
 
 def prompt(*num_regions: int, text: str = "Find the cup.", host: str = "qwen2_5_vl") -> str:
-    """Return a prompt with one picture per number, each followed by its regions."""
+    """Return a prompt with one picture per number, each followed by its regions, which count on."""
     markup = get_family(host).image_markup
-    return "".join(f"{markup}\n{region_list(n)}\n" for n in num_regions) + f"{text}\n"
+    firsts = [sum(num_regions[:place]) for place in range(len(num_regions))]
+    pictures = zip(num_regions, firsts, strict=True)
+    return "".join(f"{markup}\n{region_list(n, first)}\n" for n, first in pictures) + f"{text}\n"
 
 
 @dataclass(frozen=True)

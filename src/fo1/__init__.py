@@ -20,15 +20,24 @@ from fo1.errors import (
     MissingExtraError,
     QueryError,
 )
-from fo1.results import Answer, Detection, Detections, Grounding, Proposals, RegionText
+from fo1.results import (
+    Answer,
+    Citation,
+    Detection,
+    Detections,
+    Grounding,
+    Proposals,
+    RegionText,
+)
 
 if TYPE_CHECKING:
     from fo1.models import FO1Config, FO1ForConditionalGeneration, FO1Processor
-    from fo1.pipeline import FO1, CountResult, Scene
+    from fo1.pipeline import FO1, CountResult, Reply, Scene
 
 _LAZY = {
     "CountResult": "fo1.pipeline",
     "FO1": "fo1.pipeline",
+    "Reply": "fo1.pipeline",
     "Scene": "fo1.pipeline",
     "FO1Config": "fo1.models",
     "FO1ForConditionalGeneration": "fo1.models",
@@ -40,6 +49,7 @@ __all__ = [
     "Answer",
     "BoxError",
     "CheckpointError",
+    "Citation",
     "CountResult",
     "Detection",
     "Detections",
@@ -54,6 +64,7 @@ __all__ = [
     "Proposals",
     "QueryError",
     "RegionText",
+    "Reply",
     "Scene",
     "__version__",
 ]

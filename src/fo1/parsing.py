@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from fo1.prompts import ANSWER_CLOSE, ANSWER_OPEN, NONE_TEXT, THINK_CLOSE, THINK_OPEN
-from fo1.results import Answer, Grounding, RegionText
+from fo1.results import Answer, Citation, Grounding, RegionText
 
 # The paper's figures write <object> and <Region0>, the released code <objects> and <region0>.
 # Runs are possessive (*+), so that damaged text is read in linear time.
@@ -47,7 +47,7 @@ def parse_answer(text: str, num_regions: int) -> Answer:
 
     Equal labels are merged; regions keep the order of first appearance and appear once a label.
     A label with an empty or "None" object list gives a grounding without regions. Objects
-    without a label get the phrase "". Groundings inside the thought do not count.
+    without a label get the phrase "". Groundings inside the thought do not count, citations do.
 
     Args:
         text: as generated, with the special tokens kept.
@@ -59,7 +59,8 @@ def parse_answer(text: str, num_regions: int) -> Answer:
         Answer(text='<ground>cat</ground><objects><region2><region9></objects>',
                answer='<ground>cat</ground><objects><region2><region9></objects>',
                groundings=(Grounding(phrase='cat', regions=(2,)),),
-               problems=('region 9 does not exist; the picture has 5',), thought=None)
+               problems=('region 9 does not exist; the picture has 5',), thought=None,
+               citations=(Citation(region=2, start=29, end=38, part='answer', phrase='cat'),))
     """
     problems: list[str] = []
     thought, answer = _split_thought(_CHAT.sub("", text), problems)
@@ -73,6 +74,7 @@ def parse_answer(text: str, num_regions: int) -> Answer:
         groundings=tuple(Grounding(phrase, tuple(regions)) for phrase, regions in found.items()),
         problems=tuple(dict.fromkeys(problems)),
         thought=thought,
+        citations=tuple(_read_citations(text, num_regions)),
     )
 
 
@@ -160,6 +162,39 @@ def _read_pairs(
             problems.append(f"objects of '{_short(phrase)}' hold other text: '{_short(rest)}'")
         if phrase or regions:
             yield phrase, regions
+
+
+def _read_citations(text: str, num_regions: int) -> Iterator[Citation]:
+    """Yield every mention of an existing region, in order, with its place in the text."""
+    start, end = _thought_span(text)
+    lists = [
+        (pair.start("list"), pair.end("list"), _label(_CHAT.sub("", pair["label"] or "")))
+        for pair in _PAIR.finditer(text)
+    ]
+    waiting = iter(lists)
+    opened, closed, phrase = next(waiting, (len(text), len(text), ""))
+    for mention in _REGION.finditer(text):
+        while mention.start() >= closed and closed < len(text):
+            opened, closed, phrase = next(waiting, (len(text), len(text), ""))
+        region = _known(mention[1], num_regions)
+        if region is not None:
+            yield Citation(
+                region,
+                mention.start(),
+                mention.end(),
+                "thought" if start <= mention.start() < end else "answer",
+                phrase if mention.start() >= opened else None,
+            )
+
+
+def _thought_span(text: str) -> tuple[int, int]:
+    """Return where the thought begins and ends, by the rules of `_split_thought`."""
+    opened = text.find(THINK_OPEN)
+    closed = text.find(THINK_CLOSE, max(opened, 0))
+    if closed < 0 <= opened:
+        closed = text.find(ANSWER_OPEN, opened)
+        return opened, len(text) if closed < 0 else closed
+    return max(opened, 0), closed
 
 
 def _check_rest(answer: str, num_regions: int, problems: list[str]) -> None:

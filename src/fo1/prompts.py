@@ -7,7 +7,7 @@ Source: om-ai-lab/VLM-FO1, vlm_fo1/task_templates.py (wording) and vlm_fo1/mm_ut
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Literal, TypeAlias
@@ -54,8 +54,19 @@ _SIMILAR = (
     "in this image. Respond with object indexes."
 )
 
+_REASON = (
+    "First thinks about the reasoning process in the mind and then provides the user with the answer. "
+    "The reasoning process and answer are enclosed within <think> </think> and <answer> </answer> tags, "
+    "respectively, i.e., <think> reasoning process here </think><answer> answer here </answer>. "
+    "Please give a detailed reasoning process process and provide image regions that can help you "
+    "answer the question better. {}"
+)  # parity: word for word, slips included, as the published weights were trained on it
+
 _REGION = re.compile(r"<region([0-9]{1,18})>", re.IGNORECASE)
-_TAG = re.compile(r"<([^<>\s]*)>")
+_PLACED = re.compile(rf"<region([0-9]{{1,18}})>{REGION_PLACEHOLDER}")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+# Behind a tag, or where one will stand, a tokenizer's NFC joins it with ">" and the tag is lost.
+_OVERLAY = re.compile("(?<![\\w=])\u0338")
 _OPENING = re.compile(r"<(?=[^\s0-9=])")
 # A turn may hold region, ground and thinking tags; these alone would break the sequence.
 _STRUCTURE = re.compile(r"<(image|regionfeat|\|[^<>\s]*\|)>", re.IGNORECASE)
@@ -75,18 +86,24 @@ class Task(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture in a message, with the regions that follow it."""
+
+    num_regions: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
     """One message of a chat.
 
     Args:
         role: who speaks.
-        text: the message; placeholders and chat tokens in it are made harmless.
-        num_regions: None when the message holds no picture, else how many boxes the picture has.
+        parts: texts and pictures in the order in which they stand in the message. Placeholders and
+            chat tokens in a text are made harmless.
     """
 
     role: Role
-    text: str
-    num_regions: int | None = None
+    parts: tuple[str | Picture, ...]
 
 
 def region_token(region: int) -> str:
@@ -101,14 +118,15 @@ def region_token(region: int) -> str:
     return f"<region{region:d}>"
 
 
-def region_list(num_regions: int) -> str:
+def region_list(num_regions: int, first: int = 0) -> str:
     """Return index token and feature placeholder for each of the regions, without spaces.
 
     Example:
-        >>> region_list(2)
-        '<region0><regionfeat><region1><regionfeat>'
+        >>> region_list(2, first=3)
+        '<region3><regionfeat><region4><regionfeat>'
     """
-    return "".join(f"{region_token(region)}{REGION_PLACEHOLDER}" for region in range(num_regions))
+    regions = range(first, first + num_regions)
+    return "".join(f"{region_token(region)}{REGION_PLACEHOLDER}" for region in regions)
 
 
 def regions_in(text: str) -> tuple[int, ...]:
@@ -121,11 +139,37 @@ def regions_in(text: str) -> tuple[int, ...]:
     return tuple(int(number) for number in _REGION.findall(text))
 
 
+def placed_regions(prompt: str) -> tuple[int, ...]:
+    """Return the region of every `<regionN><regionfeat>` pair of a prompt, in order.
+
+    Example:
+        >>> placed_regions("<region0><regionfeat><region1><regionfeat> is <region1> red?")
+        (0, 1)
+    """
+    return tuple(int(number) for number in _PLACED.findall(prompt))
+
+
+def renumber(text: str, numbers: Mapping[int, int]) -> str:
+    """Return a text in which every region that has a new number is called by it; others stay.
+
+    Example:
+        >>> renumber("<region0> on <region7>", {0: 100, 1: 101})
+        '<region100> on <region7>'
+    """
+
+    def new(match: re.Match[str]) -> str:
+        number = numbers.get(int(match[1]))
+        return match[0] if number is None else region_token(number)
+
+    return _REGION.sub(new, text)
+
+
 def neutralise(text: str, *, keep_regions: bool = False) -> str:
     r"""Return text from a person in which nothing acts as markup, so it stays what it says.
 
     `<tag>` becomes `\u2039tag\u203a` (angle quotation marks) whatever the tag is, and a `<` that
     might open one becomes `\u2039`. A `<` before a space, a digit or `=` is a comparison and stays.
+    Half a surrogate pair, which no tokenizer takes, becomes `\ufffd`.
 
     Args:
         text: what the person wrote.
@@ -141,7 +185,7 @@ def neutralise(text: str, *, keep_regions: bool = False) -> str:
             region_token(int(piece)) if place % 2 else neutralise(piece)
             for place, piece in enumerate(pieces)
         )
-    return _OPENING.sub("\u2039", _TAG.sub("\u2039\\1\u203a", text))
+    return _OPENING.sub("\u2039", _without_tags(_readable(text)))
 
 
 def detect(names: Sequence[str]) -> str:
@@ -199,12 +243,13 @@ def similar(region: int) -> str:
     return _SIMILAR.format(region_token(region))
 
 
-def ask(text: str, *, num_regions: int | None = None) -> str:
+def ask(text: str, *, num_regions: int | None = None, think: bool = False) -> str:
     """Return a free question; `<region3>` in it names a region, all other markup is harmless.
 
     Args:
         text: the question; line breaks inside stay.
         num_regions: how many regions the picture has; None leaves references unchecked.
+        think: have the model reason about regions before it answers.
 
     Raises:
         QueryError: the question is empty or names a region that does not exist.
@@ -212,7 +257,8 @@ def ask(text: str, *, num_regions: int | None = None) -> str:
     _need_text(text, "question")
     if num_regions is not None:
         check_regions((int(number) for number in _REGION.findall(text)), num_regions)
-    return neutralise(text.strip(), keep_regions=True)
+    question = neutralise(text.strip(), keep_regions=True)
+    return _REASON.format(question) if think else question
 
 
 def check_regions(regions: Iterable[int], num_regions: int) -> tuple[int, ...]:
@@ -241,13 +287,23 @@ def clean_name(name: str) -> str:
     return neutralise(" ".join(name.split()))
 
 
-def image_block(num_regions: int) -> str:
-    """Return the picture part of a user turn: vision markers, then the region line if any."""
+def image_block(num_regions: int, first: int = 0) -> str:
+    """Return a picture of a user turn: vision markers, then the region line if any.
+
+    Args:
+        num_regions: how many boxes the picture has.
+        first: number of the first; regions count on from picture to picture of a chat.
+    """
     image = f"{VISION_START}{IMAGE_PLACEHOLDER}{VISION_END}\n"
-    return f"{image}{region_list(num_regions)}\n" if num_regions else image
+    return f"{image}{region_list(num_regions, first)}\n" if num_regions else image
 
 
-def build_prompt(*turns: Turn, system: str | None = SYSTEM_TEXT, open_answer: bool = True) -> str:
+def build_prompt(
+    *turns: Turn,
+    system: str | None = SYSTEM_TEXT,
+    open_answer: bool = True,
+    repeat_features: bool = False,
+) -> str:
     """Return the chat as one string with `<image>` and `<regionfeat>` placeholders.
 
     Parity: newlines stand exactly where the published weights saw them. Unlike the reference, the
@@ -257,11 +313,19 @@ def build_prompt(*turns: Turn, system: str | None = SYSTEM_TEXT, open_answer: bo
         turns: messages, oldest first.
         system: text of the system turn; None leaves the turn out.
         open_answer: end with the header of the assistant's turn, ready for generation.
+        repeat_features: follow every region that a user's text names by its feature once more.
     """
     prompt = "" if system is None else _turn("system", _guard(system))
+    first = 0
     for turn in turns:
-        picture = "" if turn.num_regions is None else image_block(turn.num_regions)
-        prompt += _turn(turn.role, picture + _guard(turn.text))
+        content = ""
+        for part in turn.parts:
+            if isinstance(part, Picture):
+                content += image_block(part.num_regions, first)
+                first += part.num_regions
+            else:
+                content += _text(part, repeat_features and turn.role == "user")
+        prompt += _turn(turn.role, content)
     return f"{prompt}{TURN_START}assistant\n" if open_answer else prompt
 
 
@@ -285,10 +349,7 @@ def question_branch(text: str, *, repeat_features: bool = False) -> str:
         text: the question; placeholders and chat tokens in it are made harmless.
         repeat_features: follow every region that the question names by its feature once more.
     """
-    guarded = _guard(text)
-    if repeat_features:
-        guarded = _REGION.sub(rf"<region\1>{REGION_PLACEHOLDER}", guarded)
-    return f"{guarded}{TURN_END}\n{TURN_START}assistant\n"
+    return f"{_text(text, repeat_features)}{TURN_END}\n{TURN_START}assistant\n"
 
 
 def query_branch(query: str) -> str:
@@ -305,8 +366,31 @@ def _turn(role: str, content: str) -> str:
     return f"{TURN_START}{role}\n{content}{TURN_END}\n"
 
 
+def _text(text: str, repeat_features: bool) -> str:
+    guarded = _guard(text)
+    return _REGION.sub(rf"<region\1>{REGION_PLACEHOLDER}", guarded) if repeat_features else guarded
+
+
 def _guard(text: str) -> str:
-    return _STRUCTURE.sub("\u2039\\1\u203a", text)
+    return _STRUCTURE.sub("\u2039\\1\u203a", _readable(text))
+
+
+def _without_tags(text: str) -> str:
+    """Return text in which angle brackets that enclose something without spaces are quotation marks."""
+    shown, opened = list(text), list[int]()
+    for place, letter in enumerate(text):
+        if letter.isspace():
+            opened.clear()
+        elif letter == "<":
+            opened.append(place)
+        elif letter == ">" and opened:
+            shown[opened.pop()], shown[place] = "\u2039", "\u203a"
+    return "".join(shown)
+
+
+def _readable(text: str) -> str:
+    """Return text of the same length that any tokenizer takes and that leaves tags around it whole."""
+    return _OVERLAY.sub("/", _SURROGATE.sub("\ufffd", text))
 
 
 def _region_names(regions: Iterable[int]) -> str:

@@ -6,8 +6,8 @@ All are frozen; arrays are copied in, so a later change of the caller's array ch
 
 import importlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Self, TypedDict, cast, overload
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self, TypedDict, cast, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -277,6 +277,25 @@ class RegionText:
 
 
 @dataclass(frozen=True, slots=True)
+class Citation:
+    """One mention of a region in a text.
+
+    Args:
+        region: the region.
+        start: where the mention begins in `Answer.text`.
+        end: where it ends; `text[start:end]` is the reference, for example "<region3>".
+        part: whether it stands in the thought or in the answer.
+        phrase: the label of the list it stands in; None in a running sentence.
+    """
+
+    region: int
+    start: int
+    end: int
+    part: Literal["thought", "answer"] = "answer"
+    phrase: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What could be read out of a generated answer.
 
@@ -286,6 +305,7 @@ class Answer:
         groundings: one per phrase, in order of first appearance.
         problems: one line for everything that could not be read.
         thought: the text between the thinking tags, or None when the model did not think.
+        citations: every mention of an existing region, in the order of the text.
     """
 
     text: str
@@ -293,11 +313,43 @@ class Answer:
     groundings: tuple[Grounding, ...] = ()
     problems: tuple[str, ...] = ()
     thought: str | None = None
+    citations: tuple[Citation, ...] = ()
 
     @property
     def regions(self) -> tuple[int, ...]:
         """All regions of all groundings, each once, in order of first appearance."""
         return tuple(dict.fromkeys(region for item in self.groundings for region in item.regions))
+
+    @classmethod
+    def merge(cls, answers: Sequence["Answer"]) -> "Answer":
+        """Return several answers to one question as one, texts line by line, equal ones once.
+
+        Equal phrases become one, with the regions of all; a phrase that one answer found nothing
+        for keeps the regions that others found.
+        """
+        apart = tuple({answer.text: answer for answer in answers}.values())
+        if len(apart) == 1:
+            return apart[0]
+        found: dict[str, dict[int, None]] = {}
+        citations: list[Citation] = []
+        start = 0
+        for answer in apart:
+            for item in answer.groundings:
+                found.setdefault(item.phrase, {}).update(dict.fromkeys(item.regions))
+            citations += [
+                replace(cited, start=cited.start + start, end=cited.end + start)
+                for cited in answer.citations
+            ]
+            start += len(answer.text) + 1
+        thoughts = [answer.thought for answer in apart if answer.thought is not None]
+        return cls(
+            text="\n".join(answer.text for answer in apart),
+            answer="\n".join(answer.answer for answer in apart),
+            groundings=tuple(Grounding(phrase, tuple(rows)) for phrase, rows in found.items()),
+            problems=tuple(dict.fromkeys(line for answer in apart for line in answer.problems)),
+            thought="\n".join(thoughts) if thoughts else None,
+            citations=tuple(citations),
+        )
 
 
 def _as_scores(scores: npt.ArrayLike, count: int) -> npt.NDArray[np.float32]:

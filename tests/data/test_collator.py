@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from fo1.data.collator import Batch, Collator, Query, Sample
-from fo1.prompts import TURN_END, Turn, build_prompt
+from fo1.prompts import TURN_END, Picture, Turn, build_prompt
 from tests import tiny
 
 LABEL_OFF = -100
@@ -52,7 +52,7 @@ def test_prefix_and_first_turn_are_the_ordinary_prompt() -> None:
     counts = processor.image_token_counts(made.images)
     for row, one in enumerate(samples):
         question, answer = one.turns[0]
-        prompt = build_prompt(Turn("user", question, len(one.boxes))) + answer + TURN_END
+        prompt = build_prompt(Turn("user", (Picture(len(one.boxes)), question))) + answer + TURN_END
         expected = tokenizer(
             prompt.replace("<image>", processor.image_token * counts[row]), add_special_tokens=False
         )["input_ids"]

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fo1.errors import InputError
 from fo1.geometry import box_iou
@@ -64,4 +65,6 @@ def test_wrong_use_names_the_cure() -> None:
         get_proposer("grid", limit=-1)
     with pytest.raises(InputError, match=r"unknown proposer 'yolo'; choose one of: nanodet\+ssd, "):
         get_proposer("yolo")
-    assert set(names()) == {"nanodet+ssd", "nanodet", "ssd", "selective-search", "grid"}
+    known = {"nanodet+ssd", "nanodet", "ssd", "selective-search", "grid", "none"}
+    assert set(names()) == known
+    assert len(get_proposer("none").propose(Image.new("RGB", (30, 20)))) == 0

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from fo1.geometry import scale_boxes
-from fo1.models.processing import FO1Processor
+from fo1.models.processing import FO1Processor, pad_left
 from fo1.models.scoring import Branches
 from fo1.prompts import TURN_END, query_branch, question_branch, regions_in, scene_prefix
 
@@ -107,28 +107,30 @@ class Collator:
             pictures = dict(self.processor.image_processor(images, return_tensors="pt"))
         counts = self.processor.image_token_counts(pictures) or [0] * len(samples)
         prefixes = [
-            self._ids(
-                scene_prefix(len(sample.boxes), picture=bool(pictures)).replace(
-                    "<image>", self.processor.image_token * count
-                )
+            self.processor.token_ids(
+                scene_prefix(len(sample.boxes), picture=bool(pictures)),
+                [count] if pictures else [],
             )
             for sample, count in zip(samples, counts, strict=True)
         ]
-        length = max(map(len, prefixes))
         padding = self.processor.tokenizer.pad_token_id
-        prefix_ids = torch.tensor([[padding] * (length - len(p)) + p for p in prefixes])
-        prefix_mask = torch.tensor([[0] * (length - len(p)) + [1] * len(p) for p in prefixes])
+        prefix_ids, prefix_mask = pad_left(prefixes, padding)
 
         rows, labels, index, first = [], [], [], 0
         for sample in samples:
-            branches = [self._ids(query_branch(query.text)) for query in sample.queries]
+            branches = [
+                self.processor.token_ids(query_branch(query.text)) for query in sample.queries
+            ]
             row_labels = [[-100] * len(branch) for branch in branches]
             index += range(first, first + len(sample.boxes))
             for question, answer in sample.turns:
                 if self.repeat_regions:
                     index += [first + region for region in regions_in(question)]
                 head = question_branch(question, repeat_features=self.repeat_regions)
-                head_ids, tail_ids = self._ids(head), self._ids(answer + TURN_END)
+                head_ids, tail_ids = (
+                    self.processor.token_ids(head),
+                    self.processor.token_ids(answer + TURN_END),
+                )
                 branches.append(head_ids + tail_ids)
                 # Position i predicts token i + 1, so labels stand one place to the left.
                 row_labels.append([-100] * (len(head_ids) - 1) + tail_ids + [-100])
@@ -150,9 +152,6 @@ class Collator:
             targets=[_stack(sample) for sample in samples],
             images=pictures,
         )
-
-    def _ids(self, text: str) -> list[int]:
-        return self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def _host_boxes(self, samples: Sequence[Sample], pictures: dict[str, Any]) -> list[Tensor]:
         frames = (

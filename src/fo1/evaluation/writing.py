@@ -11,8 +11,8 @@ from fo1.evaluation.cases import NO_OBJECT, Case
 from fo1.evaluation.metrics import Estimate, Floats, accuracy, estimate, f1
 from fo1.evaluation.report import Table
 from fo1.lexicon import normalise
-from fo1.parsing import parse_answer
 from fo1.pipeline import Scene
+from fo1.pipeline.chat import join, question, write
 
 _ARTICLES = ("a", "an", "the")
 
@@ -53,8 +53,8 @@ class Written:
         }
         pairs: set[tuple[str, int]] = set()
         for name in case.names:  # one at a time: a long list is not what it was trained on
-            answer = scene.engine.generate([scene.tensors], [prompts.detect([name])])[0]
-            regions = parse_answer(answer, len(scene)).regions
+            (said,) = write([question(scene, prompts.detect([name]))], scene.engine)
+            regions = join(said).regions
             pairs |= {(name, region) for region in regions}
             if name in case.absent:
                 self.refused.append((picture, float(not regions)))

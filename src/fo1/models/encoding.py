@@ -3,8 +3,10 @@
 Legend: N regions of all pictures, C region features, D language width.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from fo1.models.families import HostFeatures
@@ -42,3 +44,21 @@ class RegionEmbeddings:
     features: Tensor
     embeddings: Tensor
     evidence: tuple[Tensor, ...]
+
+    def select(self, rows: Sequence[int]) -> "RegionEmbeddings":
+        """Return some of the regions, in the order of `rows`."""
+        index = torch.tensor(list(rows), dtype=torch.long, device=self.embeddings.device)
+        return RegionEmbeddings(
+            self.features[index],
+            self.embeddings[index],
+            tuple(source[index] for source in self.evidence),
+        )
+
+    @classmethod
+    def join(cls, parts: Sequence["RegionEmbeddings"]) -> "RegionEmbeddings":
+        """Return the regions of several pictures, one after the other."""
+        return cls(
+            torch.cat([part.features for part in parts]),
+            torch.cat([part.embeddings for part in parts]),
+            tuple(map(torch.cat, zip(*(part.evidence for part in parts), strict=True))),
+        )

@@ -10,7 +10,6 @@ where they are scaled. Keys of the result:
     ...                              the host's own picture inputs, e.g. pixel_values, image_grid_thw
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,13 +22,27 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoTokenizer, BatchFeature, CLIPImageProcessorPil, ProcessorMixin
 
-from fo1.geometry import cap_size, check_boxes, clip_boxes, scale_boxes
-from fo1.models.conversion import is_published, published_image_processor, published_tokenizer
-from fo1.prompts import IMAGE_PLACEHOLDER, REGION_PLACEHOLDER
+from fo1.errors import InputError
+from fo1.geometry import (
+    AUXILIARY_RESIZES,
+    Size,
+    auxiliary_size,
+    cap_size,
+    check_boxes,
+    place_boxes,
+    scale_boxes,
+)
+from fo1.models.checks import need_choice
+from fo1.models.conversion import (
+    is_published,
+    published_auxiliary_resize,
+    published_image_processor,
+    published_tokenizer,
+)
+from fo1.prompts import IMAGE_PLACEHOLDER, REGION_PLACEHOLDER, placed_regions
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 MAX_SIDE, MIN_SIDE = 2048, 28
-_REGION = re.compile(r"<region([0-9]+)>" + re.escape(REGION_PLACEHOLDER))
 
 
 class ModelInputs(BatchFeature):
@@ -54,6 +67,7 @@ class FO1Processor(ProcessorMixin):
         auxiliary_image_processor: normalises for the auxiliary encoder; no resize.
         tokenizer: the host's, with the region tokens and the placeholder token.
         image_token: what the host's vocabulary calls one image position.
+        auxiliary_resize: how pictures are resized for the auxiliary encoder, see `geometry.auxiliary_size`.
     """
 
     def __init__(
@@ -62,9 +76,11 @@ class FO1Processor(ProcessorMixin):
         auxiliary_image_processor: Any = None,
         tokenizer: Any = None,
         image_token: str = "<|image_pad|>",
+        auxiliary_resize: str = "dynamic",
         **kwargs: Any,
     ):
         self.image_token = image_token
+        self.auxiliary_resize = need_choice("auxiliary_resize", auxiliary_resize, AUXILIARY_RESIZES)
         self.auxiliary_image_processor: Any
         super().__init__(
             image_processor=image_processor,
@@ -92,6 +108,7 @@ class FO1Processor(ProcessorMixin):
             auxiliary_image_processor=_pillow_processor(stored["auxiliary_image_processor"]),
             tokenizer=AutoTokenizer.from_pretrained(pretrained_model_name_or_path, **kwargs),
             image_token=stored["image_token"],
+            auxiliary_resize=stored.get("auxiliary_resize", "dynamic"),
         )
 
     @classmethod
@@ -101,6 +118,7 @@ class FO1Processor(ProcessorMixin):
             image_processor=published_image_processor(folder),
             auxiliary_image_processor=make_auxiliary_processor(IMAGENET_MEAN, IMAGENET_STD),
             tokenizer=published_tokenizer(folder),
+            auxiliary_resize=published_auxiliary_resize(folder),
         )
 
     @property
@@ -124,7 +142,7 @@ class FO1Processor(ProcessorMixin):
         prompts = [text] if isinstance(text, str) else list(text)
         boxes = list(boxes) or [np.zeros((0, 4), np.float32)] * len(images)
         if len(boxes) != len(images):
-            raise ValueError(
+            raise InputError(
                 f"got {len(images)} pictures but boxes for {len(boxes)}; give one list per picture"
             )
         data = self.prepare_pictures(images, boxes) if images else {}
@@ -137,24 +155,24 @@ class FO1Processor(ProcessorMixin):
         self, images: Sequence[Image.Image], boxes: Sequence[npt.ArrayLike]
     ) -> dict[str, Any]:
         """Return pixels and scaled boxes of the pictures."""
-        auxiliary_pixels, auxiliary_boxes, capped, sizes = [], [], [], []
+        auxiliary_pixels, auxiliary_boxes, capped, frames = [], [], [], []
         for index, (image, given) in enumerate(zip(images, boxes, strict=True)):
             size = (image.height, image.width)
-            checked = check_boxes(given, size, where=f"boxes of picture {index}")
-            target = cap_size(size, MAX_SIDE, MIN_SIDE)
-            if target != size:
-                image = image.resize((target[1], target[0]), Image.Resampling.BICUBIC)
+            check_boxes(given, size, where=f"boxes of picture {index}")
+            limited = cap_size(size, MAX_SIDE, MIN_SIDE)
+            frame = auxiliary_size(limited, self.auxiliary_resize)
+            image = _resized(image, limited)
             capped.append(image)
+            frames.append(frame)
             # Unlike the reference, boxes are scaled as well when a tiny picture is enlarged.
-            auxiliary_boxes.append(clip_boxes(scale_boxes(checked, size, target), target))
-            sizes.append(target)
-            pixels = self.auxiliary_image_processor(image, return_tensors="pt")["pixel_values"][0]
-            auxiliary_pixels.append(pixels)
+            auxiliary_boxes.append(place_boxes(given, size, limited, frame))
+            seen = self.auxiliary_image_processor(_resized(image, frame), return_tensors="pt")
+            auxiliary_pixels.append(seen["pixel_values"][0])
         host = self.image_processor(capped, return_tensors="pt")
         host_boxes = [
-            scale_boxes(found, size, (height, width))
-            for found, size, (width, height) in zip(
-                auxiliary_boxes, sizes, self.host_frames(host), strict=True
+            scale_boxes(found, frame, (height, width))
+            for found, frame, (width, height) in zip(
+                auxiliary_boxes, frames, self.host_frames(host), strict=True
             )
         ]
         return {
@@ -167,50 +185,50 @@ class FO1Processor(ProcessorMixin):
     def prepare_text(
         self, prompts: Sequence[str], pictures: dict[str, Any], region_counts: Sequence[int]
     ) -> dict[str, Tensor]:
-        """Return token ids of prompts; `<image>` becomes as many tokens as the picture needs."""
-        tokens = iter(self.image_token_counts(pictures))
-        firsts = np.cumsum([0, *region_counts]).tolist()
-        expanded, index, used = [], [], 0
+        """Return token ids of prompts; `<image>` becomes as many tokens as the picture needs.
+
+        Regions count on from picture to picture within a prompt, and from 0 in the next prompt.
+        """
+        tokens = self.image_token_counts(pictures)
+        rows: list[list[int]] = []
+        index: list[int] = []
+        used = 0
         for number, prompt in enumerate(prompts):
-            pieces = prompt.split(IMAGE_PLACEHOLDER)
-            if used + len(pieces) - 1 > len(region_counts):
-                raise ValueError(
-                    f"prompt {number} needs picture {used + len(pieces) - 2} but only {len(region_counts)} were given"
+            own = slice(used, used + prompt.count(IMAGE_PLACEHOLDER))
+            if own.stop > len(region_counts):
+                raise InputError(
+                    f"prompt {number} needs picture {own.stop - 1} but only {len(region_counts)} "
+                    "were given; give one picture per <image>"
                 )
-            out = pieces[0]
-            index += self._region_rows(pieces[0], 0, 0, number)
-            for piece in pieces[1:]:
-                out += self.image_token * next(tokens) + piece
-                index += self._region_rows(piece, firsts[used], region_counts[used], number)
-                used += 1
-            expanded.append(out)
+            named = _placed_regions(prompt, sum(region_counts[own]), number)
+            index += [sum(region_counts[:used]) + region for region in named]
+            rows.append(self.token_ids(prompt, tokens[own]))
+            used = own.stop
         if used != len(region_counts):
-            raise ValueError(
-                f"got {len(region_counts)} pictures but {used} <image> placeholders in the prompts"
+            raise InputError(
+                f"got {len(region_counts)} pictures but {used} <image> placeholders in the prompts; "
+                "write one per picture"
             )
-        encoded = self.tokenizer(
-            expanded,
-            padding=True,
-            return_tensors="pt",
-            add_special_tokens=False,
-            padding_side="left",
-        )
+        ids, mask = pad_left(rows, self.tokenizer.pad_token_id)
         return {
-            "input_ids": encoded["input_ids"],
-            "attention_mask": encoded["attention_mask"],
+            "input_ids": ids,
+            "attention_mask": mask,
             "region_index": torch.tensor(index, dtype=torch.long),
         }
 
-    def _region_rows(self, piece: str, first: int, count: int, prompt: int) -> list[int]:
-        """Return the rows named by `<regionN><regionfeat>` pairs behind one picture."""
-        named = [int(n) for n in _REGION.findall(piece)]
-        found = piece.count(REGION_PLACEHOLDER)
-        if found != len(named) or any(n >= count for n in named):
-            raise ValueError(
-                f"prompt {prompt} holds {found} region placeholders for {count} boxes; "
-                "write each as <regionN><regionfeat> with N under the number of boxes"
-            )
-        return [first + n for n in named]
+    def token_ids(self, prompt: str, image_tokens: Sequence[int] = ()) -> list[int]:
+        """Return the token ids of a prompt.
+
+        Args:
+            prompt: as built by `fo1.prompts`, one `<image>` per picture.
+            image_tokens: per picture the number of its tokens.
+        """
+        first, *rest = prompt.split(IMAGE_PLACEHOLDER)
+        text = first + "".join(
+            self.image_token * count + piece
+            for count, piece in zip(image_tokens, rest, strict=True)
+        )
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def host_frames(self, host: Mapping[str, Any]) -> list[tuple[int, int]]:
         """Return (width, height) in pixels of each picture as the host sees it."""
@@ -224,6 +242,26 @@ class FO1Processor(ProcessorMixin):
         return (pictures["image_grid_thw"].prod(-1) // self.image_processor.merge_size**2).tolist()
 
 
+def pad_left(rows: Sequence[Sequence[int]], padding: int) -> tuple[Tensor, Tensor]:
+    """Return ids (B, T), padded on the left, and their mask (B, T)."""
+    length = max(map(len, rows))
+    ids = [[padding] * (length - len(row)) + list(row) for row in rows]
+    mask = [[0] * (length - len(row)) + [1] * len(row) for row in rows]
+    return torch.tensor(ids, dtype=torch.long), torch.tensor(mask, dtype=torch.long)
+
+
+def _placed_regions(prompt: str, count: int, number: int) -> list[int]:
+    """Return the regions N of all `<regionN><regionfeat>` pairs of a prompt, in order."""
+    placed = list(placed_regions(prompt))
+    found = prompt.count(REGION_PLACEHOLDER)
+    if found != len(placed) or any(region >= count for region in placed):
+        raise InputError(
+            f"prompt {number} holds {found} region placeholders for {count} boxes; "
+            "write each as <regionN><regionfeat> with N under the number of boxes"
+        )
+    return placed
+
+
 def make_auxiliary_processor(mean: Sequence[float], std: Sequence[float]) -> CLIPImageProcessorPil:
     """Return an image processor that rescales and normalises, without resize or crop."""
     return CLIPImageProcessorPil(
@@ -235,6 +273,13 @@ def make_auxiliary_processor(mean: Sequence[float], std: Sequence[float]) -> CLI
         image_mean=list(mean),
         image_std=list(std),
     )
+
+
+def _resized(image: Image.Image, size: Size) -> Image.Image:
+    height, width = size
+    if image.size == (width, height):
+        return image
+    return image.resize((width, height), Image.Resampling.BICUBIC)
 
 
 def _pillow_processor(stored: dict[str, Any]) -> Any:

@@ -7,7 +7,7 @@ task of models without one, is written and then parsed.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +15,12 @@ import numpy.typing as npt
 from fo1 import prompts
 from fo1.errors import QueryError
 from fo1.geometry import nms
-from fo1.parsing import parse_answer, parse_count, parse_region_texts, plain_text
+from fo1.parsing import parse_count, parse_region_texts, plain_text
+from fo1.pipeline.chat import Chat, Reply, join, question, write
+from fo1.pipeline.engine import Engine
 from fo1.pipeline.request import GIVEN, QUERY_TASKS, EncodedScene, Outcome, Request
 from fo1.prompts import Task, clean_name
-from fo1.results import Detections, RegionText
+from fo1.results import Answer, Detections, RegionText
 
 LABEL_OVERLAP = 0.5
 """Above this IoU with a better detection of the same label, a proposed box is a copy of it."""
@@ -30,11 +32,12 @@ a part of it, or a box around it and its surroundings."""
 MOST_UNNAMED = 10
 """Up to this many regions are described or read when none are named."""
 
-ROWS_PER_PASS = 8
-"""Questions that are answered side by side."""
-
 _REGION_TASKS = (Task.DESCRIBE, Task.READ)
 _REGION = re.compile(r"<region([0-9]+)>", re.IGNORECASE)
+
+
+Written = Sequence[Sequence[Answer]]
+"""Per question one answer per tile."""
 
 
 def answer(scenes: Sequence[EncodedScene], request: Request) -> list[Outcome]:
@@ -51,7 +54,7 @@ def answer(scenes: Sequence[EncodedScene], request: Request) -> list[Outcome]:
         return [_names(scene, request) for scene in scenes]
     written = _write(scenes, request)
     read = _region_texts if request.task in _REGION_TASKS else _sentence
-    return [read(scene, request, texts) for scene, texts in zip(scenes, written, strict=True)]
+    return [read(scene, request, said) for scene, said in zip(scenes, written, strict=True)]
 
 
 def named_regions(scene: EncodedScene, request: Request) -> tuple[int, ...]:
@@ -70,52 +73,61 @@ def named_regions(scene: EncodedScene, request: Request) -> tuple[int, ...]:
     return tuple(range(len(scene)))
 
 
-def _questions(scene: EncodedScene, request: Request) -> list[str]:
+def reply(chat: Chat, engine: Engine) -> Reply:
+    """Return what the model says next in a chat, and where the regions lie that it names.
+
+    Raises:
+        QueryError: more regions are named than the model has index tokens.
+    """
+    said = join(write([chat], engine)[0])
+    named: list[list[tuple[str, int]]] = [[] for _ in chat.scenes]
+    for grounding in said.groundings:
+        for region in grounding.regions:
+            picture, own = chat.locate(region)
+            named[picture].append((grounding.phrase or str(Task.ASK), own))
+    found = [_named(scene, pairs) for scene, pairs in zip(chat.scenes, named, strict=True)]
+    return Reply(said, tuple(found))
+
+
+def _questions(scene: EncodedScene, request: Request) -> list[Chat]:
     """Return what is written to the model; one outcome may take several questions."""
     match request.task:
         case Task.DETECT:
-            return [prompts.detect(request.queries)]
+            texts = [prompts.detect(request.queries)]
         case Task.REFER:
-            return [prompts.refer(query) for query in request.queries]
+            texts = [prompts.refer(query) for query in request.queries]
         case Task.COUNT:
-            return [prompts.count(query) for query in request.queries]
+            texts = [prompts.count(query) for query in request.queries]
         case Task.DESCRIBE:
             regions = named_regions(scene, request)
-            return [prompts.describe([region], request.detail) for region in regions]
+            texts = [prompts.describe([region], request.detail) for region in regions]
         case Task.READ:
-            return [prompts.read([region]) for region in named_regions(scene, request)]
+            texts = [prompts.read([region]) for region in named_regions(scene, request)]
         case Task.GROUND:
-            return [prompts.ground()]
+            texts = [prompts.ground()]
         case Task.SIMILAR:
-            return [prompts.similar(*prompts.check_regions(request.regions or (), len(scene)))]
+            (region,) = prompts.check_regions(request.regions or (), len(scene))
+            texts = [prompts.similar(region)]
         case Task.ASK:
-            return [prompts.ask(request.queries[0], num_regions=len(scene))]
+            (query,) = request.queries
+            texts = [prompts.ask(query, num_regions=len(scene), think=request.think)]
+    about_all = request.task not in _REGION_TASKS
+    return [question(scene, text, all_regions=about_all) for text in texts]
 
 
-def _write(scenes: Sequence[EncodedScene], request: Request) -> list[list[str]]:
+def _write(scenes: Sequence[EncodedScene], request: Request) -> list[Written]:
     """Return per scene the answers to its questions."""
-    rows = [
-        (number, question)
-        for number, scene in enumerate(scenes)
-        for question in _questions(scene, request)
-    ]
-    written: list[list[str]] = [[] for _ in scenes]
-    for start in range(0, len(rows), ROWS_PER_PASS):
-        chunk = rows[start : start + ROWS_PER_PASS]
-        texts = scenes[0].engine.generate(
-            [scenes[number].tensors for number, _ in chunk], [question for _, question in chunk]
-        )
-        for (number, _), text in zip(chunk, texts, strict=True):
-            written[number].append(text)
-    return written
+    asked = [_questions(scene, request) for scene in scenes]
+    written = iter(write([chat for chats in asked for chat in chats], scenes[0].engine))
+    return [[next(written) for _ in chats] for chats in asked]
 
 
 def _search(scenes: Sequence[EncodedScene], request: Request) -> list[Outcome]:
     """Return the outcomes of detect, refer and count for scenes with regions."""
-    if scenes[0].engine.scores:
+    if scenes[0].engine.has_score_head:
         return _match(scenes, request)
     written = _write(scenes, request)
-    return [_found(scene, request, texts) for scene, texts in zip(scenes, written, strict=True)]
+    return [_found(scene, request, said) for scene, said in zip(scenes, written, strict=True)]
 
 
 def _match(scenes: Sequence[EncodedScene], request: Request) -> list[Outcome]:
@@ -153,29 +165,31 @@ def _nothing(scene: EncodedScene, request: Request) -> Outcome:
     )
 
 
-def _found(scene: EncodedScene, request: Request, texts: Sequence[str]) -> Outcome:
+def _found(scene: EncodedScene, request: Request, written: Written) -> Outcome:
     """Return what a written answer to detect, refer or count says."""
-    labels, regions, problems, counts = [], [], [], []
+    pairs: list[tuple[str, int]] = []
+    problems: list[str] = []
+    count = 0
     # One question names all things to detect; refer and count ask for each apart.
     asked = [request.queries] if request.task is Task.DETECT else [(q,) for q in request.queries]
-    for text, names in zip(texts, asked, strict=True):
-        parsed = parse_answer(text, len(scene))
-        problems += parsed.problems
-        found: dict[tuple[str, int], None] = {}
-        for grounding in parsed.groundings:
-            label = _asked_label(grounding.phrase, names, request.task)
-            if label is None:
-                problems.append(f"label '{grounding.phrase}' was not asked for")
-                continue
-            found |= dict.fromkeys((label, region) for region in grounding.regions)
-        labels += [label for label, _ in found]
-        regions += [region for _, region in found]
-        stated = parse_count(text)
-        counts.append(len(found) if stated is None else stated)
+    for tiles, names in zip(written, asked, strict=True):
+        for said in tiles:
+            problems += said.problems
+            found: dict[tuple[str, int], None] = {}
+            for grounding in said.groundings:
+                label = _asked_label(grounding.phrase, names, request.task)
+                if label is None:
+                    problems.append(f"label '{grounding.phrase}' was not asked for")
+                    continue
+                found |= dict.fromkeys((label, region) for region in grounding.regions)
+            stated = parse_count(said.text)
+            count += len(found) if stated is None else stated
+            pairs += found
+    text = "\n".join(Answer.merge(tiles).text for tiles in written)
     return Outcome(
-        detections=_named(scene, labels, regions, request),
-        text=_readable("\n".join(texts)) or None,
-        count=sum(counts) if request.task is Task.COUNT else None,
+        detections=_named(scene, pairs, request.threshold),
+        text=_readable(text) or None,
+        count=count if request.task is Task.COUNT else None,
         problems=tuple(dict.fromkeys(problems)),
     )
 
@@ -199,14 +213,13 @@ def _names(scene: EncodedScene, request: Request) -> Outcome:
     )
 
 
-def _region_texts(scene: EncodedScene, request: Request, written: Sequence[str]) -> Outcome:
+def _region_texts(scene: EncodedScene, request: Request, written: Written) -> Outcome:
     """Return what was written about each region."""
-    regions = named_regions(scene, request)
     texts: list[RegionText] = []
     problems: list[str] = []
-    for region, text in zip(regions, written, strict=True):
-        said, wrong = parse_region_texts(text, [region])
-        texts += said
+    for region, (said,) in zip(named_regions(scene, request), written, strict=True):
+        found, wrong = parse_region_texts(said.text, [region])
+        texts += found
         problems += wrong
     return Outcome(
         detections=Detections.empty(scene.image_size),
@@ -215,31 +228,33 @@ def _region_texts(scene: EncodedScene, request: Request, written: Sequence[str])
     )
 
 
-def _sentence(scene: EncodedScene, request: Request, written: Sequence[str]) -> Outcome:
+def _sentence(scene: EncodedScene, request: Request, written: Written) -> Outcome:
     """Return a sentence with the regions that it names: ground, similar and ask."""
-    parsed = parse_answer(written[0], len(scene))
+    (tiles,) = written
+    said = Answer.merge(tiles) if request.task is Task.SIMILAR else join(tiles)
     itself = request.regions or () if request.task is Task.SIMILAR else ()
     pairs = [
         (grounding.phrase or str(request.task), region)
-        for grounding in parsed.groundings
+        for grounding in said.groundings
         for region in grounding.regions
         if region not in itself
     ]
     return Outcome(
-        detections=_named(scene, [label for label, _ in pairs], [r for _, r in pairs], request),
-        answer=parsed,
-        text=_readable(parsed.text) or None,
-        problems=parsed.problems,
+        detections=_named(scene, pairs, request.threshold),
+        answer=said,
+        text=_readable(said.text) or None,
+        problems=said.problems,
     )
 
 
 def _named(
-    scene: EncodedScene, labels: Sequence[str], regions: Iterable[int], request: Request
+    scene: EncodedScene, pairs: Sequence[tuple[str, int]], threshold: float | None = None
 ) -> Detections:
     """Return regions that a text named; their scores are those of the proposals."""
-    rows = np.array(list(regions), dtype=np.int64)
+    rows = np.array([region for _, region in pairs], dtype=np.int64)
+    labels = [label for label, _ in pairs]
     found = _detections(scene, labels, rows, scene.proposal_scores[rows])
-    return found if request.threshold is None else found.filter(request.threshold)
+    return found if threshold is None else found.filter(threshold)
 
 
 def _detections(

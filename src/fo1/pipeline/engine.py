@@ -3,14 +3,15 @@
     picture, boxes --encode--> SceneTensors --match-----> (N, K) probabilities
                                             --generate--> texts
 
-Every sequence is a scene's prefix (picture and regions) and one branch behind it, token for token
-as in training. Rows of several scenes share a pass, padded on the left.
+What is matched or written goes through the language model as rows: pictures, some of their regions
+and a text. Rows share a pass, padded on the left.
 
-Legend: N regions of one scene, K queries, P prefix tokens.
+Legend: N regions of one scene, K queries, T tokens.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,26 +21,34 @@ from PIL import Image
 from torch import Tensor
 
 from fo1.geometry import Boxes
+from fo1.grammar import Grammar
 from fo1.lexicon import Lexicon
+from fo1.markup import Markup
 from fo1.models import FO1ForConditionalGeneration, FO1Processor
+from fo1.models.decoding import decode
 from fo1.models.encoding import PictureEncoding, RegionEmbeddings
 from fo1.models.families import HostFeatures
+from fo1.models.processing import pad_left
 from fo1.models.scoring import Branches, evidence_chance, join_evidence, match_evidence
+from fo1.pipeline.tiles import Tile, split
 from fo1.pipeline.vocabulary import Vocabulary
 from fo1.prompts import (
     GROUND_CLOSE,
     GROUND_OPEN,
-    IMAGE_PLACEHOLDER,
+    NONE_TEXT,
     OBJECTS_OPEN,
     query_branch,
-    question_branch,
-    regions_in,
     scene_prefix,
 )
 
-MAX_NEW_TOKENS = 512
+MAX_NEW_TOKENS = 2048
+"""Longest answer of models whose generation settings name no other."""
+
 QUERIES_PER_PASS = 64
 """Queries that share one pass over a picture."""
+
+ROWS_PER_PASS = 8
+"""Rows that share a pass."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,18 +60,44 @@ class SceneTensors:
             need, are gone.
         regions: N region embeddings.
         inputs: the host's picture inputs without the pixels, such as the size of the patch grid.
-        prefix: P token ids of picture and regions.
-        num_regions: N.
+        image_tokens: positions that the picture takes in a prompt.
     """
 
     encoding: PictureEncoding
     regions: RegionEmbeddings
     inputs: Mapping[str, Tensor]
-    prefix: tuple[int, ...]
-    num_regions: int
+    image_tokens: int
+
+    def __len__(self) -> int:
+        return len(self.regions.embeddings)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """One sequence for the language model.
+
+    Attributes:
+        prompt: with one `<image>` per picture.
+        pictures: in the order of the prompt.
+        placed: (picture, region of it) of each region placeholder, in the order of the prompt.
+        num_regions: how many regions an answer may name, counted from 0.
+    """
+
+    prompt: str
+    pictures: tuple[SceneTensors, ...]
+    placed: tuple[tuple[int, int], ...]
+    num_regions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A written answer; not complete if it ran into the limit on its length."""
+
+    text: str
+    complete: bool = True
+
+
+@dataclass(frozen=True, eq=False)
 class Engine:
     """A model that answers; nothing in it changes, so threads may share it.
 
@@ -81,14 +116,27 @@ class Engine:
     vocabulary: Vocabulary | None = None
 
     @property
-    def scores(self) -> bool:
+    def has_score_head(self) -> bool:
         """Whether the model scores all pairs of regions and queries, not only writes."""
         return self.model.score_head is not None
 
     @property
     def max_regions(self) -> int:
-        """How many regions a picture may have: one per index token of the vocabulary."""
+        """How many regions one sequence may show: one per index token of the vocabulary."""
         return self.model.config.num_region_tokens
+
+    @cached_property
+    def markup(self) -> Markup:
+        """The tokens with which answers name regions."""
+        tokenizer = self.processor.tokenizer
+        end = self.model.generation_config.eos_token_id
+        return Markup.from_vocabulary(
+            tokenizer.get_vocab(),
+            ends={*(end if isinstance(end, list) else [end]), tokenizer.pad_token_id},
+            none=self.processor.token_ids(NONE_TEXT),
+            special=[n for n, token in tokenizer.added_tokens_decoder.items() if token.special],
+            size=self.model.config.get_text_config().vocab_size,
+        )
 
     @torch.inference_mode()
     def encode(self, image: Image.Image, boxes: Boxes) -> SceneTensors:
@@ -108,16 +156,13 @@ class Engine:
         regions = self.model.encode_regions(
             encoding, inputs["auxiliary_boxes"], inputs["host_boxes"]
         )
-        tokens = self.processor.image_token * self.processor.image_token_counts(pictures)[0]
-        prefix = scene_prefix(len(boxes)).replace(IMAGE_PLACEHOLDER, tokens)
         kept = {
             name: inputs[name]
             for name in self.model.family.image_inputs
             if name in inputs and "pixel_values" not in name
         }
-        return SceneTensors(
-            encoding.without_maps(), regions, kept, tuple(self._ids(prefix)), len(boxes)
-        )
+        tokens = self.processor.image_token_counts(pictures)[0]
+        return SceneTensors(encoding.without_maps(), regions, kept, tokens)
 
     @torch.inference_mode()
     def match(
@@ -126,36 +171,56 @@ class Engine:
         """Return per scene (N, K) probabilities that a region is meant by a query.
 
         Args:
-            scenes: they share one pass; each has at least one region.
+            scenes: each has at least one region.
             queries: K names or expressions, clean.
         """
-        chunks = [
-            self._match_chunk(scenes, queries[start : start + QUERIES_PER_PASS])
-            for start in range(0, len(queries), QUERIES_PER_PASS)
+        tiles = [
+            (number, tile)
+            for number, scene in enumerate(scenes)
+            for tile in split(len(scene), self.max_regions)
         ]
-        return [np.concatenate(parts, axis=1) for parts in zip(*chunks, strict=True)]
+        tables = [np.zeros((len(scene), len(queries)), np.float32) for scene in scenes]
+        for first in range(0, len(queries), QUERIES_PER_PASS):
+            some = slice(first, first + QUERIES_PER_PASS)
+            for start in range(0, len(tiles), ROWS_PER_PASS):
+                chunk = tiles[start : start + ROWS_PER_PASS]
+                shown = [(scenes[number], tile) for number, tile in chunk]
+                found = self._match_tiles(shown, queries[some])
+                for (number, tile), table in zip(chunk, found, strict=True):
+                    tables[number][list(tile.regions), some] = table
+        return tables
 
-    def _match_chunk(
-        self, scenes: Sequence[SceneTensors], queries: Sequence[str]
+    def _match_tiles(
+        self, tiles: Sequence[tuple[SceneTensors, Tile]], queries: Sequence[str]
     ) -> list[npt.NDArray[np.float32]]:
+        """Return per tile (regions of the tile, K) probabilities."""
         tokenizer = self.processor.tokenizer
         markup = tokenizer.convert_tokens_to_ids([GROUND_OPEN, GROUND_CLOSE, OBJECTS_OPEN])
-        row = [self._ids(query_branch(query)) for query in queries]
-        branches = Branches.pack([row] * len(scenes), markup, tokenizer.pad_token_id)
+        branch = [self.processor.token_ids(query_branch(query)) for query in queries]
+        branches = Branches.pack([branch] * len(tiles), markup, tokenizer.pad_token_id)
         branches = branches.to(self.model.device)
-        ids, mask = self._pad([scene.prefix for scene in scenes])
-        together = self._together(scenes, [()] * len(scenes))
-        states, embeddings = self.model.branch_states(ids, mask, branches, **together)
+        rows = [
+            Row(
+                scene_prefix(len(tile)),
+                (scene,),
+                tuple((0, region) for region in tile.regions),
+                len(tile),
+            )
+            for scene, tile in tiles
+        ]
+        ids, mask = self._ids(rows)
+        states, embeddings = self.model.branch_states(ids, mask, branches, **self._together(rows))
         classes = self._classes(queries)
         names = [self.lexicon is not None and self.lexicon.is_name(query) for query in queries]
         is_name = torch.tensor(names, device=self.model.device)
         tables: list[npt.NDArray[np.float32]] = []
-        for number, scene in enumerate(scenes):
+        for number, (scene, tile) in enumerate(tiles):
+            regions = scene.regions.select(tile.regions)
             match = self.model.score_row(
-                number, ids, branches, states, embeddings, scene.regions, classes
+                number, ids, branches, states, embeddings, regions, classes
             ).sigmoid()
-            if scene.regions.evidence and self.lexicon is not None:
-                chance = evidence_chance(scene.regions.evidence, classes, self._gains())
+            if regions.evidence and self.lexicon is not None:
+                chance = evidence_chance(regions.evidence, classes, self._gains())
                 match = join_evidence(match, *chance, is_name)
             tables.append(match.float().cpu().numpy())
         return tables
@@ -170,68 +235,68 @@ class Engine:
         vocabulary, head = self.vocabulary, self.model.score_head
         if vocabulary is None or head is None:
             raise ValueError(f"model {self.name!r} has no vocabulary to name regions from")
-        chosen = torch.tensor(list(regions), dtype=torch.long, device=self.model.device)
-        names = Branches.pack([vocabulary.tokens]).to(chosen.device)
+        chosen = scene.regions.select(regions)
+        names = Branches.pack([vocabulary.tokens]).to(self.model.device)
         rows = self.model.get_input_embeddings()(names.ids[0])
         words = names.mean_words(0, rows.float())
-        kept = [source[chosen] for source in scene.regions.evidence]
-        evidence = match_evidence(kept, vocabulary.classes) if kept else None
-        fit = head.name_logits(scene.regions.embeddings[chosen], words, evidence).sigmoid()
-        if kept:
-            chance = evidence_chance(kept, vocabulary.classes, self._gains())
+        evidence = match_evidence(chosen.evidence, vocabulary.classes) if chosen.evidence else None
+        fit = head.name_logits(chosen.embeddings, words, evidence).sigmoid()
+        if chosen.evidence:
+            chance = evidence_chance(chosen.evidence, vocabulary.classes, self._gains())
             fit = join_evidence(fit, *chance, torch.tensor(True, device=fit.device))
         return [vocabulary.names[best] for best in fit.argmax(-1).tolist()]
 
     @torch.inference_mode()
-    def generate(self, scenes: Sequence[SceneTensors], questions: Sequence[str]) -> list[str]:
-        """Return the answer to each question about the scene in the same place; greedy.
+    def generate(self, rows: Sequence[Row]) -> list[Text]:
+        """Return the answer to each row; greedy, under a grammar that knows the row's regions.
 
         Region markup stays in the text, the tokens that end it do not.
         """
-        repeat = self.model.config.repeat_regions
-        rows = [
-            (*scene.prefix, *self._ids(question_branch(question, repeat_features=repeat)))
-            for scene, question in zip(scenes, questions, strict=True)
+        texts: list[Text] = []
+        for start in range(0, len(rows), ROWS_PER_PASS):
+            chunk = rows[start : start + ROWS_PER_PASS]
+            ids, mask = self._ids(chunk)
+            written = decode(
+                self.model,
+                ids,
+                mask,
+                [Grammar(self.markup, row.num_regions) for row in chunk],
+                max_new_tokens=self.model.generation_config.max_new_tokens or MAX_NEW_TOKENS,
+                ends=self.markup.ends,
+                pad=self.processor.tokenizer.pad_token_id,
+                **self._together(chunk),
+            )
+            texts += [Text(self.markup.text(w.tokens, self._decode), w.finished) for w in written]
+        return texts
+
+    def _together(self, rows: Sequence[Row]) -> dict[str, Any]:
+        """Return the model's inputs for some rows besides the tokens."""
+        pictures = [scene for row in rows for scene in row.pictures]
+        apart = list(dict.fromkeys(pictures))  # tiles share a picture and its regions
+        firsts = dict(zip(apart, np.cumsum([0, *map(len, apart[:-1])]).tolist(), strict=False))
+        index = [
+            firsts[row.pictures[picture]] + region for row in rows for picture, region in row.placed
         ]
-        named = [regions_in(question) if repeat else () for question in questions]
-        ids, mask = self._pad(rows)
-        written = self.model.generate(
-            ids,
-            mask,
-            **self._together(scenes, named),
-            max_new_tokens=MAX_NEW_TOKENS,
-            do_sample=False,
-            temperature=None,
-            top_p=None,
-            top_k=None,
-        )
-        return [self._text(answer) for answer in written[:, ids.shape[1] :].tolist()]
+        together: dict[str, Any] = {}
+        if pictures:
+            together["encoding"] = _join_encodings([scene.encoding for scene in pictures])
+            together["regions"] = RegionEmbeddings.join([scene.regions for scene in apart])
+            together["region_index"] = torch.tensor(index, device=self.model.device).long()
+            for name in pictures[0].inputs:
+                together[name] = torch.cat([scene.inputs[name] for scene in pictures])
+        return together
 
-    def _together(
-        self, scenes: Sequence[SceneTensors], named: Sequence[Iterable[int]]
-    ) -> dict[str, Any]:
-        """Return the model's inputs for one row per scene besides the tokens.
+    def _ids(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
+        """Return token ids (B, T), padded on the left, and their mask."""
+        ids = [
+            self.processor.token_ids(row.prompt, [scene.image_tokens for scene in row.pictures])
+            for row in rows
+        ]
+        padded, mask = pad_left(ids, self.processor.tokenizer.pad_token_id)
+        return padded.to(self.model.device), mask.to(self.model.device)
 
-        Args:
-            scenes: one per row.
-            named: per row the regions whose features stand once more in the question.
-        """
-        index: list[int] = []
-        first = 0
-        for scene, again in zip(scenes, named, strict=True):
-            index += range(first, first + scene.num_regions)
-            index += [first + region for region in again]
-            first += scene.num_regions
-        device = self.model.device
-        return {
-            "encoding": _join_encodings([scene.encoding for scene in scenes]),
-            "regions": _join_regions([scene.regions for scene in scenes]),
-            "region_index": torch.tensor(index, dtype=torch.long, device=device),
-            **{
-                name: torch.cat([scene.inputs[name] for scene in scenes])
-                for name in scenes[0].inputs
-            },
-        }
+    def _decode(self, ids: Sequence[int]) -> str:
+        return self.processor.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
 
     def _classes(self, queries: Sequence[str]) -> list[list[tuple[int, ...]]]:
         """Return per evidence source and query the classes that the query names."""
@@ -244,39 +309,7 @@ class Engine:
             for source in config.evidence_sources
         ]
 
-    def _pad(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        """Return token ids (B, T), padded on the left, and their mask."""
-        length, device = max(map(len, rows)), self.model.device
-        padding = self.processor.tokenizer.pad_token_id
-        ids = torch.tensor([[padding] * (length - len(row)) + list(row) for row in rows])
-        mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows])
-        return ids.to(device), mask.to(device)
-
-    def _ids(self, text: str) -> list[int]:
-        return self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
-
-    def _text(self, ids: Sequence[int]) -> str:
-        return self.processor.tokenizer.decode(
-            list(self._until_end(ids)), clean_up_tokenization_spaces=False
-        )
-
-    def _until_end(self, ids: Sequence[int]) -> Iterator[int]:
-        end = self.model.generation_config.eos_token_id
-        ends = {*(end if isinstance(end, list) else [end]), self.processor.tokenizer.pad_token_id}
-        for token in ids:
-            if token in ends:
-                return
-            yield token
-
 
 def _join_encodings(parts: Sequence[PictureEncoding]) -> PictureEncoding:
     """Return one encoding of all pictures."""
     return replace(parts[0], host=HostFeatures.join([part.host for part in parts]))
-
-
-def _join_regions(parts: Sequence[RegionEmbeddings]) -> RegionEmbeddings:
-    return RegionEmbeddings(
-        features=torch.cat([part.features for part in parts]),
-        embeddings=torch.cat([part.embeddings for part in parts]),
-        evidence=(),
-    )

@@ -1,15 +1,19 @@
 """FO1: pictures in, answers out."""
 
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
+from PIL import Image
 
-from fo1.errors import BoxError, InputError
+from fo1.errors import InputError
 from fo1.geometry import check_boxes
 from fo1.imaging import ImageSource, load_image
+from fo1.pipeline.answering import reply
+from fo1.pipeline.chat import Reply, read_messages
 from fo1.pipeline.engine import Engine
 from fo1.pipeline.loading import PACKAGED, choose_device, find_model, load_engine
 from fo1.pipeline.proposers import ModelProposers, check_proposer
@@ -52,6 +56,7 @@ class FO1(Verbs):
         *,
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
+        device_map: str | dict[str, Any] | None = None,
         proposer: str | Proposer | None = None,
     ) -> Self:
         """Return a model with its weights in memory.
@@ -61,18 +66,24 @@ class FO1(Verbs):
                 layout or in the published one; or a hub id such as "owner/name".
             device: "cpu", "cuda", ...; CUDA where there is a GPU, else the CPU, if not given.
             dtype: of the weights; bfloat16 on CUDA and float32 elsewhere if not given.
+            device_map: spreads a large model over several devices, for example "auto"; in place of
+                `device`.
             proposer: where boxes come from unless a call says otherwise: a name or an object.
 
         Raises:
             CheckpointError: there is no such model, or its files are incomplete or damaged.
-            InputError: the device or the proposer is unknown.
+            InputError: the device or the proposer is unknown, or device and device_map are given.
+            MissingExtraError: device_map needs a package that is not installed.
         """
         if proposer is not None:
             check_proposer(proposer)
+        if device_map is not None and device is not None:
+            raise InputError("got device and device_map; give one of them")
         name = name_or_path if isinstance(name_or_path, str) else Path(name_or_path)
         chosen = choose_device(device)
         folder = find_model(name)
-        return cls(load_engine(name, folder, chosen, dtype), folder, proposer=proposer)
+        engine = load_engine(name, folder, chosen, dtype, device_map)
+        return cls(engine, folder, proposer=proposer)
 
     def __repr__(self) -> str:
         return f"FO1({self.name!r}, device={str(self.device)!r})"
@@ -87,15 +98,21 @@ class FO1(Verbs):
         """Where the model runs."""
         return self.engine.model.device
 
-    def get_proposer(self, proposer: str | Proposer | None = None) -> Proposer:
+    def get_proposer(
+        self, proposer: str | Proposer | None = None, limit: int = DEFAULT_LIMIT
+    ) -> Proposer:
         """Return the proposer of a name, made on first use; the model's own without a name.
+
+        Args:
+            proposer: a name; an object is returned as it is.
+            limit: how many boxes a named one must be able to give.
 
         Raises:
             InputError: no proposer has this name.
             CheckpointError: its weights are missing or damaged.
             MissingExtraError: it needs a package that is not installed.
         """
-        return self._proposers.get(self._proposer if proposer is None else proposer)
+        return self._proposers.get(self._proposer if proposer is None else proposer, limit)
 
     def propose(
         self,
@@ -109,10 +126,15 @@ class FO1(Verbs):
         Raises:
             InputError: no proposer has this name, or the limit is below 1.
         """
+        return self._propose(load_image(image), proposer, limit)
+
+    def _propose(
+        self, picture: Image.Image, proposer: str | Proposer | None, limit: int
+    ) -> Proposals:
         if limit < 1:
             raise InputError(f"limit is {limit} proposals; give 1 or more")
-        chosen = self.get_proposer(proposer)
-        found = chosen.propose(load_image(image))
+        chosen = self.get_proposer(proposer, limit)
+        found = chosen.propose(picture)
         source = found.source or chosen.name
         return Proposals(found.boxes[:limit], found.scores[:limit], source)
 
@@ -127,40 +149,27 @@ class FO1(Verbs):
         """Return a scene; the picture is encoded once, whatever is asked afterwards.
 
         Args:
-            image: a path, bytes, a data URL, a PIL image or an array.
+            image: a path, bytes, a data URL, a PIL image, an array or a tensor.
             boxes: (N, 4) xyxy pixels of the picture, which become the regions in this order, N may
-                be 0; or `Proposals`, whose scores are kept. Proposed if not given.
+                be 0 or any number; or `Proposals`, whose scores are kept. Proposed if not given.
             proposer: where boxes come from; the model's own proposer if not given.
             limit: the most boxes to propose.
 
         Raises:
             ImageError: the picture cannot be read.
-            BoxError: boxes are malformed, outside the picture, or more than the model has tokens.
-            InputError: no proposer has this name, or the limit is below 1.
+            BoxError: boxes are malformed or outside the picture.
+            InputError: no proposer has this name, the limit is below 1, or boxes are given as well.
         """
+        if boxes is not None and proposer is not None:
+            raise InputError("got boxes and a proposer; give one of them")
         picture = load_image(image)
         size = (picture.height, picture.width)
-        most, problems = self.engine.max_regions, ()
         if boxes is None:
-            boxes = self.propose(picture, proposer=proposer, limit=limit)
+            boxes = self._propose(picture, proposer, limit)
         if isinstance(boxes, Proposals):
             proposals = Proposals(check_boxes(boxes.boxes, size), boxes.scores, boxes.source)
-            if len(proposals) > most:
-                problems = (
-                    f"kept the {most} best of {len(proposals)} proposals: "
-                    f"the model has {most} region tokens",
-                )
-                kept = np.sort(np.argsort(-proposals.scores, kind="stable")[:most])
-                proposals = Proposals(
-                    proposals.boxes[kept], proposals.scores[kept], proposals.source
-                )
         else:
             given = check_boxes(boxes, size)
-            if len(given) > most:
-                raise BoxError(
-                    f"got {len(given)} boxes, '{self.name}' takes at most {most} per picture; "
-                    "give fewer, or encode the picture in parts"
-                )
             proposals = Proposals(given, np.ones(len(given), np.float32), GIVEN)
         proposals.boxes.flags.writeable = proposals.scores.flags.writeable = False
         return Scene(
@@ -168,7 +177,47 @@ class FO1(Verbs):
             regions=proposals.boxes,
             proposal_scores=proposals.scores,
             proposer=proposals.source,
-            problems=problems,
             tensors=self.engine.encode(picture, proposals.boxes),
             engine=self.engine,
         )
+
+    def chat(self, messages: Iterable[Mapping[str, Any]]) -> Reply:
+        """Return what the model says next in a chat about any number of pictures.
+
+        Example:
+            >>> reply = model.chat([
+            ...     {"role": "system", "content": "Answer in one word."},
+            ...     {"role": "user", "content": [
+            ...         {"type": "image", "image": "a.jpg", "boxes": [[10, 20, 90, 80]]},
+            ...         {"type": "image", "image": scene},
+            ...         {"type": "text", "text": "is <region0> the same as <region1>?"},
+            ...     ]},
+            ... ])  # doctest: +SKIP
+            >>> messages += [reply.message, {"role": "user", "content": "why?"}]  # doctest: +SKIP
+
+        Args:
+            messages: oldest first, in the form that chat templates take. An image is whatever
+                `encode` takes, with the boxes beside it as regions, without any if there are none;
+                or a `Scene` with its regions. Regions count on from picture to picture, and
+                `<region3>` in a text names one.
+
+        Raises:
+            InputError: a message has another form, or the last one is not the user's.
+            QueryError: a text is empty or names a region that does not exist.
+            ImageError: a picture cannot be read.
+            BoxError: boxes are malformed or outside their picture.
+        """
+        return reply(read_messages(messages, self._scene), self.engine)
+
+    def _scene(self, image: Any, boxes: Any) -> Scene:
+        """Return a scene as it is, and another picture with the boxes given, or without any."""
+        if not isinstance(image, Scene):
+            return self.encode(image, [] if boxes is None else boxes)
+        if boxes is not None:
+            raise InputError("got a scene and boxes; a scene has its regions, leave the boxes out")
+        if image.engine is not self.engine:
+            raise InputError(
+                f"the scene was encoded by '{image.engine.name}', this is '{self.name}'; "
+                "encode the picture again"
+            )
+        return image

@@ -1,8 +1,11 @@
 """A model's name to a model in memory, or one line that says what is wrong with it."""
 
+import json
 import re
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
@@ -10,7 +13,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerBase
 
-from fo1.errors import CheckpointError, InputError
+from fo1.errors import CheckpointError, InputError, MissingExtraError
 from fo1.lexicon import Lexicon
 from fo1.models import FO1Config, FO1ForConditionalGeneration, FO1Processor
 from fo1.models.conversion import PUBLISHED_MODEL_TYPE
@@ -23,6 +26,7 @@ PACKAGED = "nano"
 LEXICON_FILE = "lexicon.json.gz"
 VOCABULARY_FILE = "vocabulary.txt"
 
+_KINDS = f"'{FO1Config.model_type}' or '{PUBLISHED_MODEL_TYPE}'"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.gz"]
 _LOADING_ERRORS = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError)
@@ -91,7 +95,11 @@ def choose_device(device: str | torch.device | None) -> torch.device:
 
 
 def load_engine(
-    name: str | Path, folder: Path, device: torch.device, dtype: torch.dtype | None
+    name: str | Path,
+    folder: Path,
+    device: torch.device,
+    dtype: torch.dtype | None = None,
+    device_map: str | dict[str, Any] | None = None,
 ) -> Engine:
     """Return the model of a folder, in our layout or in the published one, ready to answer.
 
@@ -100,14 +108,21 @@ def load_engine(
         folder: its files.
         device: where it runs.
         dtype: of its weights; bfloat16 on CUDA and float32 elsewhere if not given.
+        device_map: spreads the weights over several devices; `device` sets the dtype alone then.
 
     Raises:
         CheckpointError: a file is missing, damaged or of another kind of model.
+        MissingExtraError: a device map needs a package that is not installed.
     """
+    if device_map is not None and find_spec("accelerate") is None:
+        raise MissingExtraError("device_map", "accelerate", "accelerate")
     if dtype is None:
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    _check_kind(folder)
     try:
-        model = FO1ForConditionalGeneration.from_pretrained(folder, dtype=dtype)
+        model = FO1ForConditionalGeneration.from_pretrained(
+            folder, dtype=dtype, device_map=device_map
+        )
         processor = FO1Processor.from_pretrained(folder)
         lexicon = folder / LEXICON_FILE
         loaded = Lexicon.load(lexicon) if lexicon.is_file() else None
@@ -115,14 +130,29 @@ def load_engine(
     except CheckpointError:
         raise
     except _LOADING_ERRORS as error:
-        known = f"'{FO1Config.model_type}' or '{PUBLISHED_MODEL_TYPE}'"
         raise CheckpointError(
             f"cannot load {folder} ({_reason(error)}); give a complete checkpoint "
-            f"of model_type {known}"
+            f"of model_type {_KINDS}"
         ) from error
     if not isinstance(processor.tokenizer, PreTrainedTokenizerBase):
         raise CheckpointError(f"{folder} holds no tokenizer; give a complete checkpoint")
-    return Engine(str(name), model.to(device).eval(), processor, loaded, vocabulary)
+    placed = model if device_map is not None else model.to(device)
+    return Engine(str(name), placed.eval(), processor, loaded, vocabulary)
+
+
+def _check_kind(folder: Path) -> None:
+    """Check that a folder is a checkpoint of ours; another would be read as one, and fail oddly."""
+    file = folder / "config.json"
+    try:
+        kind = json.loads(file.read_text(encoding="utf-8"))["model_type"]
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        raise CheckpointError(
+            f"{file} is not a model's config ({_reason(error)}); give a complete checkpoint"
+        ) from error
+    if kind not in (FO1Config.model_type, PUBLISHED_MODEL_TYPE):
+        raise CheckpointError(
+            f"{folder} holds a model of model_type '{kind}'; give one of model_type {_KINDS}"
+        )
 
 
 def _load_vocabulary(

@@ -8,6 +8,7 @@ from fo1.errors import InputError
 from fo1.models.nanodet import NanoDet
 from fo1.pipeline.engine import Engine
 from fo1.proposals import Proposer, get_proposer, names
+from fo1.proposals.base import DEFAULT_LIMIT
 from fo1.proposals.detector import NanoDetProposer, SSDProposer, UnionProposer
 
 Named = TypeVar("Named", bound=str | Proposer)
@@ -42,8 +43,7 @@ class ModelProposers:
         auxiliary = engine.model.region_encoder.auxiliary
         self._detector: NanoDet | None = getattr(auxiliary, "detector", None)
         self._folder = folder if (folder / f"{_SSD}.safetensors").is_file() else None
-        self._limit = engine.max_regions
-        self._made: dict[str, Proposer] = {}
+        self._made: dict[tuple[str, int], Proposer] = {}
         self._lock = threading.Lock()
 
     @property
@@ -51,8 +51,12 @@ class ModelProposers:
         """Name of the proposer that suits the model: both detectors where both have weights."""
         return _NANODET if self._detector is not None and self._folder is None else _UNION
 
-    def get(self, proposer: str | Proposer) -> Proposer:
+    def get(self, proposer: str | Proposer, limit: int = DEFAULT_LIMIT) -> Proposer:
         """Return the proposer of a name, or the proposer given.
+
+        Args:
+            proposer: a name or an object.
+            limit: the most boxes that a named one gives.
 
         Raises:
             InputError: no proposer has this name.
@@ -62,18 +66,19 @@ class ModelProposers:
         if not isinstance(proposer, str):
             return proposer
         with self._lock:
-            return self._named(check_proposer(proposer))
+            # Usual limits share one proposer; the caller cuts what it gives.
+            return self._named(check_proposer(proposer), max(limit, DEFAULT_LIMIT))
 
-    def _named(self, name: str) -> Proposer:
-        if name not in self._made:
-            self._made[name] = self._make(name)
-        return self._made[name]
+    def _named(self, name: str, limit: int) -> Proposer:
+        if (name, limit) not in self._made:
+            self._made[name, limit] = self._make(name, limit)
+        return self._made[name, limit]
 
-    def _make(self, name: str) -> Proposer:
+    def _make(self, name: str, limit: int) -> Proposer:
         if name == _UNION:
-            return UnionProposer((self._named(_NANODET), self._named(_SSD)), self._limit)
+            return UnionProposer((self._named(_NANODET, limit), self._named(_SSD, limit)), limit)
         if name == _NANODET and self._detector is not None:
-            return NanoDetProposer(self._detector, self._limit)
+            return NanoDetProposer(self._detector, limit)
         if name == _SSD:
-            return SSDProposer.load(self._folder, self._limit)
-        return get_proposer(name, limit=self._limit)
+            return SSDProposer.load(self._folder, limit)
+        return get_proposer(name, limit=limit)

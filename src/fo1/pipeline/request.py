@@ -38,7 +38,6 @@ class EncodedScene:
         regions: (N, 4) float32, xyxy pixels of the original picture.
         proposal_scores: (N,) float32 in [0, 1]; 1 for boxes that the caller gave.
         proposer: who proposed the regions; "given" for boxes that the caller gave.
-        problems: one line for everything the caller should know about the regions.
         tensors: what the model computed.
         engine: the model.
     """
@@ -47,7 +46,6 @@ class EncodedScene:
     regions: Boxes
     proposal_scores: npt.NDArray[np.float32]
     proposer: str
-    problems: tuple[str, ...]
     tensors: SceneTensors
     engine: Engine
 
@@ -65,6 +63,7 @@ class Request:
         regions: what describe and read are about; the one region of similar.
         detail: how long a description is.
         threshold: least score of a detection; the model's own if not given.
+        think: whether ask has the model reason about regions first.
 
     Raises:
         QueryError: queries or regions are missing, empty or too many.
@@ -76,6 +75,7 @@ class Request:
     regions: tuple[int, ...] | None = None
     detail: Detail = "brief"
     threshold: float | None = None
+    think: bool = False
 
     def __post_init__(self) -> None:
         limit = self.threshold

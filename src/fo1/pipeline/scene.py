@@ -82,7 +82,7 @@ class Scene(EncodedScene):
         names = [clean_name(query) for query in as_queries(queries)]
         if not names:
             raise QueryError("no queries to score; give at least one, for example scores(['cat'])")
-        if not self.engine.scores:
+        if not self.engine.has_score_head:
             raise QueryError(f"'{self.engine.name}' has no score head; ask it with detect or refer")
         if not len(self):
             return np.zeros((0, len(names)), np.float32)
@@ -138,13 +138,18 @@ class Scene(EncodedScene):
             Request(task=Task.SIMILAR, regions=as_regions([region]), threshold=threshold)
         ).detections
 
-    def ask(self, question: str) -> Answer:
+    def ask(self, question: str, think: bool = False) -> Answer:
         """Return the answer to a free question; `<region3>` in it names a region.
+
+        Args:
+            question: what to ask.
+            think: have the model reason about regions first; see `Answer.thought`.
 
         Raises:
             QueryError: the question is empty or names a region that does not exist.
         """
-        return as_answer(self.answer(Request(task=Task.ASK, queries=as_queries(question))))
+        request = Request(task=Task.ASK, queries=as_queries(question), think=think)
+        return as_answer(self.answer(request))
 
 
 def as_count(outcome: Outcome) -> CountResult:

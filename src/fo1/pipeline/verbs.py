@@ -10,6 +10,7 @@ from typing import Any, TypeAlias, TypedDict, TypeVar, Unpack, cast, overload
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image
 
 from fo1.errors import BoxError, InputError
@@ -28,7 +29,10 @@ Boxes: TypeAlias = npt.ArrayLike | Proposals
 Texts: TypeAlias = tuple[RegionText, ...]
 Result = TypeVar("Result")
 
-_ONE_PICTURE = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray)
+_ONE_PICTURE = (
+    *(str, os.PathLike, bytes, bytearray, memoryview),
+    *(Image.Image, np.ndarray, torch.Tensor),
+)
 
 
 class EncodeOptions(TypedDict, total=False):
@@ -233,17 +237,29 @@ class Verbs(ABC):
 
     @overload
     def ask(
-        self, images: ImageSource, question: str, **options: Unpack[EncodeOptions]
+        self,
+        images: ImageSource,
+        question: str,
+        think: bool = False,
+        **options: Unpack[EncodeOptions],
     ) -> Answer: ...
     @overload
     def ask(
-        self, images: Several, question: str, **options: Unpack[EncodeOptions]
+        self,
+        images: Several,
+        question: str,
+        think: bool = False,
+        **options: Unpack[EncodeOptions],
     ) -> list[Answer]: ...
     def ask(
-        self, images: OneOrSeveral, question: str, **options: Unpack[EncodeOptions]
+        self,
+        images: OneOrSeveral,
+        question: str,
+        think: bool = False,
+        **options: Unpack[EncodeOptions],
     ) -> Answer | list[Answer]:
         """Return `Scene.ask` of each picture: an `Answer`, or a list of them."""
-        request = Request(task=Task.ASK, queries=as_queries(question))
+        request = Request(task=Task.ASK, queries=as_queries(question), think=think)
         return self._each(images, request, as_answer, options)
 
     def _each(

@@ -11,7 +11,7 @@ from fo1.proposals.from_file import FileProposer
 __all__ = ["FileProposer", "Proposer", "get_proposer", "names", "rank_and_dedupe"]
 
 _DETECTORS = ("nanodet+ssd", "nanodet", "ssd")
-_OTHERS = ("selective-search", "grid")
+_OTHERS = ("selective-search", "grid", "none")
 
 
 def names() -> tuple[str, ...]:
@@ -36,6 +36,10 @@ def get_proposer(
     """
     if name not in names():
         raise InputError(f"unknown proposer '{name}'; choose one of: {', '.join(names())}")
+    if name == "none":
+        from fo1.proposals.none import NoneProposer
+
+        return NoneProposer()
     if name == "grid":
         from fo1.proposals.grid import GridProposer
 

@@ -10,7 +10,7 @@ from typing import cast
 import numpy as np
 from PIL import Image
 
-from fo1.errors import BoxError, InputError
+from fo1.errors import BoxError, InputError, short_name
 from fo1.geometry import Boxes, as_boxes, check_boxes
 from fo1.results import Proposals
 
@@ -35,7 +35,7 @@ class FileProposer:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.name = "standard input" if str(path) == STDIN else str(path)
+        self.name = "standard input" if str(path) == STDIN else short_name(str(path))
         self.boxes = parse_boxes(_read(path, self.name), self.name)
 
     def propose(self, image: Image.Image) -> Proposals:
@@ -59,6 +59,8 @@ def parse_boxes(data: bytes, name: str) -> Boxes:
         InputError: the data is not JSON.
         BoxError: the JSON is not a list of rows of four finite numbers; names the row.
     """
+    if not data.strip():
+        raise InputError(f"{name} is empty; {_CURE}")
     try:
         # Integers are read as floats because one of a thousand digits has no place in an array.
         rows = json.loads(data, parse_int=float)
@@ -86,9 +88,9 @@ def _read(path: str | Path, name: str) -> bytes:
         return sys.stdin.buffer.read()
     try:
         return Path(path).read_bytes()
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise InputError(f"cannot read boxes from {name} ({reason}); {_CURE}") from error
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        reason = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+        raise InputError(f"cannot read boxes from {name} ({reason}); check the path") from error
 
 
 def _kind(value: object) -> str:
