@@ -1,14 +1,34 @@
 """Saved and loaded again, through the Auto classes: the same class, the same bits."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
+from fo1 import FO1
 from fo1.errors import CheckpointError
 from fo1.models import FO1Config, FO1ForConditionalGeneration, FO1Processor, RegionEncoderConfig
+from fo1.pipeline.loading import packaged_folder
 from tests import tiny
+
+PUBLISHED = tiny.TOKENIZER  # the folder holds a whole checkpoint
+
+
+def tensors(model: torch.nn.Module) -> dict[str, Tensor]:
+    """Return all parameters and buffers, also those that are never stored."""
+    return dict(model.named_parameters()) | dict(model.named_buffers())
+
+
+def assert_same(model: torch.nn.Module, other: torch.nn.Module) -> None:
+    """Assert that two models are equal bit for bit, types included."""
+    left, right = tensors(model), tensors(other)
+    assert left.keys() == right.keys()
+    for name, tensor in left.items():
+        assert tensor.dtype == right[name].dtype, name
+        assert torch.equal(tensor, right[name]), name
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +125,108 @@ def test_settings_that_do_not_exist() -> None:
         RegionEncoderConfig(auxiliary_config={"model_type": "resnet"})
     with pytest.raises(CheckpointError, match="image projector 'x' is unknown"):
         FO1Config(image_projector="x")
+
+
+@pytest.mark.parametrize("layout", ["ours", "published"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("device_map", ["cpu", "auto", {"": "cpu"}])
+def test_device_map(folder: Path, layout: str, dtype: torch.dtype, device_map: Any) -> None:
+    pytest.importorskip("accelerate")
+    source = folder if layout == "ours" else PUBLISHED
+    plain = FO1ForConditionalGeneration.from_pretrained(source, dtype=dtype)
+    placed = FO1ForConditionalGeneration.from_pretrained(source, dtype=dtype, device_map=device_map)
+    if torch.cuda.is_available():
+        placed = placed.cpu()
+    assert_same(placed, plain)
+
+
+def test_parts_that_stay_on_one_device(model: FO1ForConditionalGeneration) -> None:
+    """The host's own are collected from it, whatever the family."""
+    blocks = {type(model.vlm.model.visual.blocks[0]).__name__, "RegionEncoder", "ScoreHead"}
+    assert blocks <= model._no_split_modules
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_saved_in_half_precision(folder: Path, tmp_path: Path, dtype: torch.dtype) -> None:
+    model = FO1ForConditionalGeneration.from_pretrained(folder, dtype=dtype)
+    model.save_pretrained(tmp_path)
+    loaded = FO1ForConditionalGeneration.from_pretrained(tmp_path)
+    assert loaded.dtype == dtype
+    assert_same(loaded, model)
+
+
+def test_saved_in_shards(folder: Path, tmp_path: Path) -> None:
+    model = FO1ForConditionalGeneration.from_pretrained(folder)
+    model.save_pretrained(tmp_path, max_shard_size="100KB")
+    assert len(list(tmp_path.glob("model-*.safetensors"))) > 2
+    loaded, info = FO1ForConditionalGeneration.from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(info.values())
+    assert_same(loaded, model)
+
+
+def test_saved_where_it_was_loaded_from(folder: Path, tmp_path: Path) -> None:
+    """Weights are views of the file that is replaced."""
+    FO1ForConditionalGeneration.from_pretrained(folder).save_pretrained(tmp_path)
+    model = FO1ForConditionalGeneration.from_pretrained(tmp_path)
+    model.save_pretrained(tmp_path)
+    original = FO1ForConditionalGeneration.from_pretrained(folder)
+    assert_same(model, original)
+    assert_same(FO1ForConditionalGeneration.from_pretrained(tmp_path), original)
+
+
+@pytest.mark.parametrize("layout", ["ours", "published"])
+def test_loading_leaves_the_folder_alone(folder: Path, layout: str) -> None:
+    source = folder if layout == "ours" else PUBLISHED
+    before = {file.name: file.stat().st_mtime_ns for file in source.iterdir()}
+    modes = {file: file.stat().st_mode for file in (source, *source.iterdir())}
+    try:
+        for file in modes:
+            file.chmod(0o555 if file.is_dir() else 0o444)
+        model = FO1ForConditionalGeneration.from_pretrained(source)
+        FO1Processor.from_pretrained(source)
+        with torch.no_grad():  # the weights may be changed, the file may not
+            for parameter in model.parameters():
+                parameter.zero_()
+        again = FO1ForConditionalGeneration.from_pretrained(source)
+    finally:
+        for file, mode in modes.items():
+            file.chmod(mode)
+    assert before == {file.name: file.stat().st_mtime_ns for file in source.iterdir()}
+    assert any(parameter.any() for parameter in again.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_cast_behind_loading_is_cast_while_loading(dtype: torch.dtype) -> None:
+    """Score head, light encoder and rotary frequencies keep float32 either way."""
+    whole = FO1ForConditionalGeneration.from_pretrained(packaged_folder(), dtype=torch.float32)
+    kept = {
+        name: tensor.clone()
+        for name, tensor in tensors(whole).items()
+        if name.startswith(("score_head.", "region_encoder.auxiliary.")) or "inv_freq" in name
+    }
+    cast = whole.half() if dtype is torch.float16 else whole.to(dtype)
+    assert cast.dtype == dtype
+    assert any("inv_freq" in name for name in kept)
+    for name, tensor in kept.items():
+        assert torch.equal(tensors(cast)[name], tensor), name
+    assert_same(cast, FO1ForConditionalGeneration.from_pretrained(packaged_folder(), dtype=dtype))
+
+
+def test_answers_after_a_cast() -> None:
+    picture, boxes = tiny.picture(140, 112), tiny.boxes(3, 140, 112)
+    loaded = FO1.from_pretrained(device="cpu", dtype=torch.bfloat16)
+    cast = FO1.from_pretrained(device="cpu", dtype=torch.float32)
+    cast.engine.model.to(torch.bfloat16)
+    assert loaded.engine.model.dtype == cast.engine.model.dtype == torch.bfloat16
+    one, other = (fo1.encode(picture, boxes) for fo1 in (loaded, cast))
+    for scene in (one, other):
+        assert len(scene.detect(["cat", "cup"], threshold=0)) > 0
+    found = [scene.detect(["cat", "cup"], threshold=0).to_dicts() for scene in (one, other)]
+    assert found[0] == found[1]
+    assert one.ask("what is <region1>?").text == other.ask("what is <region1>?").text
+
+
+def test_a_cast_does_not_keep_a_part_from_moving() -> None:
+    model = tiny.make_model(score=True).to("meta", torch.bfloat16)
+    assert {tensor.device.type for tensor in tensors(model).values()} == {"meta"}
+    assert {p.dtype for p in model.score_head.parameters()} == {torch.float32}

@@ -9,7 +9,7 @@ Legend: N regions, C channels, H W map size, F classifier features, E evidence c
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from fo1.models.configuration import LightEncoderConfig
@@ -19,13 +19,14 @@ from fo1.models.nanodet import PIXEL_MEAN as DETECTOR_MEAN
 from fo1.models.nanodet import PIXEL_STD as DETECTOR_STD
 from fo1.models.nanodet import STRIDES as DETECTOR_STRIDES
 from fo1.models.pooling import pool_regions, pool_upsampled
+from fo1.models.precision import KeepsPrecision
 
 LEAST = 1e-4  # a probability p is kept as 1 + log10(p + LEAST) / 4, which lies in [0, 1]
 CELL = 32  # cell offsets are exact where sides are multiples of the coarsest stride
 MIDDLE = 0.5  # share of a box's sides over which the detector's class maps are averaged
 
 
-class LightEncoder(nn.Module):
+class LightEncoder(KeepsPrecision):
     """Frozen features and class evidence for the regions of one picture."""
 
     def __init__(self, config: LightEncoderConfig):

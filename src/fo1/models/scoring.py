@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fo1.models.configuration import ScoreHeadConfig
+from fo1.models.precision import KeepsPrecision
 
 LEAST_EVIDENCE = 0.003  # a class that the encoder does not see at all
 KNOWN_DOUBT = 0.5  # what a match alone loses when the encoders know the class but do not see it
@@ -23,7 +24,7 @@ MOST_EVIDENCE = 0.98  # frozen encoders are never quite sure
 NEUTRAL_EVIDENCE = 0.05  # the probability that speaks neither for nor against
 
 
-class ScoreHead(nn.Module):
+class ScoreHead(KeepsPrecision):
     """Logit of "this region is meant by this query", absence included.
 
     Three terms: the language model's states of region and query, the region embedding against the query's words

@@ -1,0 +1,129 @@
+"""The looks that compare: tensors with the model of config.json, tokenizer and embedding with the region tokens."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from safetensors import safe_open
+
+from fo1.errors import CheckpointError
+from fo1.models.conversion import is_published, published_name_to_ours
+from fo1.models.dry_loading import load_headers
+from fo1.models.processing import FO1Processor
+from fo1.models.published_options import unused_tensors
+from fo1.models.verification.findings import Finding, Status, some
+from fo1.models.verification.layout import Seen
+from fo1.prompts import (
+    GROUND_CLOSE,
+    GROUND_OPEN,
+    OBJECTS_CLOSE,
+    OBJECTS_OPEN,
+    TURN_END,
+    TURN_START,
+    region_token,
+)
+
+_TAGS = (GROUND_OPEN, GROUND_CLOSE, OBJECTS_OPEN, OBJECTS_CLOSE, TURN_START, TURN_END)
+
+
+def look_at_tensors(seen: Seen) -> Iterator[Finding]:
+    """Yield whether the stored tensors are those of the model that config.json describes."""
+    assert seen.config is not None
+    published = is_published(seen.path)
+    unused = unused_tensors(seen.raw) if published else ()
+    stored: dict[str, str] = {}  # our name to the stored one
+    strange = []
+    for name in sorted(seen.stored):
+        if name.startswith(unused):
+            continue
+        try:
+            ours = published_name_to_ours(name) if published else name
+        except CheckpointError:
+            strange.append(name)
+        else:
+            stored[ours] = name
+    model, info = load_headers(seen.config, {own: seen.stored[n] for own, n in stored.items()})
+    missing = sorted(info["missing_keys"])
+    strange += sorted(stored.get(own, own) for own in map(str, info["unexpected_keys"]))
+    wrong = [
+        f"{stored.get(own, own)} is {list(found)}, need {list(needed)}"
+        for own, found, needed in sorted(info["mismatched_keys"])
+    ]
+    for what, names in (
+        ("missing", missing),
+        ("not of this model", strange),
+        ("of another shape", wrong),
+    ):
+        if names:
+            cure = "config.json and the weights do not belong together, download both again"
+            detail = f"{len(names)} {what}: {some(names)}; {cure}"
+            yield Finding.of("tensors", Status.FAIL, detail)
+    idle = sum(name.startswith(unused) for name in seen.stored)
+    if idle:
+        yield Finding.of("tensors", Status.NOTE, f"{idle} are never read in this mode")
+    if not (missing or strange or wrong):
+        told = f"all {len(stored)} in place, names and shapes as config.json says"
+        yield Finding.of("tensors", Status.OK, told)
+    seen.embedding = _find_embedding(model, seen, stored)
+
+
+def _find_embedding(model: Any, seen: Seen, stored: Mapping[str, str]) -> str | None:
+    """Return the stored name of the word embeddings: the library may have renamed them, their ending stays."""
+    weight = model.get_input_embeddings().weight
+    own = next(n for n, p in model.named_parameters(remove_duplicate=False) if p is weight)
+    if own in stored:
+        return stored[own]
+    ending = own.rsplit(".", 2)[1:]
+    return next((n for n in seen.stored if n.rsplit(".", 2)[1:] == ending), None)
+
+
+def look_at_tokens(seen: Seen) -> Iterator[Finding]:
+    """Yield whether the tokenizer knows the region tokens and the embedding has a row for each."""
+    assert seen.config is not None
+    tokenizer = FO1Processor.from_pretrained(seen.path).tokenizer
+    vocabulary = tokenizer.get_vocab()
+    regions = [region_token(number) for number in range(seen.config.num_region_tokens)]
+    unknown = [token for token in (*_TAGS, *regions) if token not in vocabulary]
+    if unknown:
+        detail = f"the tokenizer lacks {some(unknown)}, {len(unknown)} in all"
+        yield Finding.of("tokenizer", Status.FAIL, f"{detail}; download its files again")
+        return
+    split = [token for token in (*_TAGS, regions[-1]) if len(_ids(tokenizer, token)) != 1]
+    if split:
+        detail = f"the tokenizer takes {some(split)} apart; download its files again"
+        yield Finding.of("tokenizer", Status.FAIL, detail)
+        return
+    told = f"{len(vocabulary)} entries, {regions[0]} to {regions[-1]} and the tags among them"
+    yield Finding.of("tokenizer", Status.OK, told)
+    if seen.embedding is not None:
+        ids = {token: vocabulary[token] for token in (*_TAGS, *regions)}
+        yield from _rows(seen, ids)
+
+
+def _rows(seen: Seen, ids: Mapping[str, int]) -> Iterator[Finding]:
+    """Yield whether the embedding rows of tokens exist and were trained; only these rows are read."""
+    info = seen.stored[str(seen.embedding)]
+    beyond = [token for token, row in ids.items() if row >= info.shape[0]]
+    if beyond:
+        detail = f"{info.shape[0]} rows, none for {some(beyond)}"
+        yield Finding.of("embedding", Status.FAIL, f"{detail}; tokenizer and weights do not match")
+        return
+    with safe_open(info.file, framework="pt") as file:
+        table = file.get_slice(seen.embedding)
+        rows = {token: table[row : row + 1][0].float() for token, row in ids.items()}
+    broken = [token for token, row in rows.items() if not row.isfinite().all()]
+    empty = [token for token, row in rows.items() if not row.any()]
+    if broken or empty:
+        what = "not finite" if broken else "all zero"
+        told = f"{len(broken or empty)} rows are {what}: {some(broken or empty)}"
+        yield Finding.of("embedding", Status.FAIL, f"{told}; the model was not trained with them")
+        return
+    norms = torch.stack([row.norm() for row in rows.values()])
+    told = (
+        f"rows of {len(rows)} tags and region tokens, norm {norms.min():.3g} to {norms.max():.3g}"
+    )
+    yield Finding.of("embedding", Status.OK, told)
+
+
+def _ids(tokenizer: Any, text: str) -> list[int]:
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
