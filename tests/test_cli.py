@@ -3,10 +3,10 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ import pytest
 from PIL import Image, ImageChops
 
 from fo1 import __version__
-from fo1.cli import main
 from fo1.cli.doctor import NANO_FILES, Check, examine, report
 from fo1.pipeline import FO1
 from tests import tiny
@@ -25,64 +24,6 @@ KEYS = {
     *("texts", "text", "count", "problems", "seconds"),
 }
 SOURCE = Path(__file__).parent.parent / "src"
-
-
-@dataclass(frozen=True)
-class Done:
-    """What one command left behind."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def rows(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("model")
-    tiny.make_model(score=True).save_pretrained(path)
-    tiny.make_processor().save_pretrained(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def loaded(folder: Path) -> FO1:
-    return FO1.from_pretrained(folder, proposer="grid")
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with two pictures and boxes, which is the current one."""
-    tiny.picture(*SIZE).save(tmp_path / "a.png")
-    tiny.picture(84, 196, seed=1).save(tmp_path / "b.png")
-    (tmp_path / "boxes.json").write_text("[[0, 0, 40, 40], [30, 30, 80, 100]]")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("fo1.pipeline.engine.MAX_NEW_TOKENS", 6)
-    return tmp_path
-
-
-@pytest.fixture
-def run(place: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> Any:
-    """Run words as a command with the tiny model."""
-
-    def call(words: str | list[str]) -> Done:
-        words = words.split() if isinstance(words, str) else words
-        takes_model = words and words[0] not in ("--help", "--version") and "--model" not in words
-        capsys.readouterr()
-        status = main([*words, *(["--model", str(folder)] if takes_model else [])])
-        return Done(status, *capsys.readouterr())
-
-    return call
-
-
-@pytest.fixture
-def quick(run: Any, loaded: FO1, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Like `run`, with the model in memory already."""
-    monkeypatch.setattr("fo1.cli.work.FO1.from_pretrained", lambda *_, **__: loaded)
-    return run
 
 
 # Rows.
@@ -127,7 +68,7 @@ def test_detections_of_a_row(quick: Any, loaded: FO1) -> None:
     scene = loaded.encode("a.png", [[0, 0, 40, 40], [30, 30, 80, 100]])
     assert first["detections"] == scene.detect(["cat", "coffee cup", "dog"], 0.0).to_dicts()
     assert (second["image"], second["width"]) == ("b.png", 84)
-    assert done.err == ""
+    assert done.complaints == []
 
 
 def test_the_threshold_cuts(quick: Any) -> None:
@@ -221,8 +162,8 @@ def test_a_bad_picture_costs_itself_only(quick: Any, place: Path, form: str) -> 
     (place / "bad.png").write_bytes(b"no picture")
     done = quick(f"detect a.png none.png bad.png b.png -q cat --boxes boxes.json {form}")
     assert done.status == 1
-    assert len(done.err.splitlines()) == 2
-    assert all(line.startswith("fo1: ") and "; " in line for line in done.err.splitlines())
+    assert len(done.complaints) == 2
+    assert all(line.startswith("fo1: ") and "; " in line for line in done.complaints)
     assert "Traceback" not in done.err
     if form:
         assert [row["image"] for row in done.rows] == ["a.png", "none.png", "bad.png", "b.png"]
@@ -253,72 +194,6 @@ def test_an_unforeseen_error_is_a_row_as_well(quick: Any, loaded: FO1, monkeypat
         {"image": "a.png", "error": "RuntimeError: no memory left; run it again with --debug"}
     ]
     assert "Traceback" in quick("detect a.png -q cat --boxes boxes.json --debug").err
-
-
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        ("", "give a command"),
-        ("frob a.png", "invalid choice: 'frob'"),
-        ("detect", "no picture given"),
-        ("detect -q cat", "no picture given"),
-        ("detect a.png", "detect needs a query"),
-        (["count", "a.png", "-q", " ; "], "count needs a query"),
-        (["refer", "a.png", "-q", ""], "refer needs a query"),
-        ("ask a.png", "ask needs one --query"),
-        ("ask a.png -q what -q why", "got 2"),
-        ("detect a.png -q cat --frob", "does not know '--frob'"),
-        ("detect a.png -q cat --thresh 0.5", "does not know '--thresh'"),
-        ("detect a.png -q cat --region 1", "does not know '--region'"),
-        ("detect a.png -q", "expected one argument"),
-        ("detect a.png -q cat --threshold 2", "'2' is no number from 0 to 1"),
-        ("detect a.png -q cat --threshold nan", "'nan' is no number from 0 to 1"),
-        ("detect a.png -q cat --model nix", "unknown model 'nix'"),
-        ("detect a.png -q cat --model boxes.json", "is a file"),
-        ("detect a.png -q cat --model .", "holds no config.json"),
-        ("detect a.png -q cat --device abacus", "device 'abacus'"),
-        ("detect a.png -q cat --proposer foo", "unknown proposer 'foo'"),
-        ("detect a.png -q cat --boxes none.json", "cannot read boxes from none.json"),
-        ("detect a.png -q cat --boxes a.png", "a.png is not JSON"),
-        ("detect a.png -q cat --boxes flat.json", "flat.json row 0"),
-        ("detect a.png -q cat --boxes turned.json", "x2 = 5 is less than x1 = 30"),
-        ("detect a.png -q cat --boxes many.json", "103 boxes"),
-        ("detect a.png -q cat --boxes boxes.json --proposer grid", "not allowed with"),
-        ("describe a.png --boxes boxes.json --region 2", "region 2 does not exist"),
-        ("describe a.png --proposer grid --region 100", "region 100 does not exist"),
-        ("describe a.png --region -1", "'-1' is no number of at least 0"),
-        ("describe a.png --detail long", "invalid choice: 'long'"),
-        ("similar a.png --boxes boxes.json", "similar needs one --region, got 0"),
-        ("similar a.png --region 0 --region 1", "got 2"),
-        ("ask a.png -q <region7>? --boxes boxes.json", "region 7 does not exist"),
-        ("detect a.png -q cat --save none/x.png", "folder none is missing"),
-        ("detect a.png -q cat --save none/", "folder none is missing"),
-        ("detect a.png -q cat --save x.xyz", "unknown suffix '.xyz'"),
-        ("detect a.png -q cat --save x", "unknown suffix ''"),
-        ("detect a.png b.png -q cat --save x.png", "one file for 2 pictures"),
-        ("detect a.png -q cat --save a.png", "would overwrite the picture a.png"),
-        ("detect a.png b.png -q cat --save .", "would overwrite the picture"),
-        ("doctor a.png", "doctor does not know 'a.png'"),
-    ],
-)
-def test_wrong_use_is_one_line_before_any_work(
-    run: Any, place: Path, monkeypatch, words: str | list[str], told: str
-) -> None:
-    (place / "flat.json").write_text("[1, 2, 3, 4]")
-    (place / "turned.json").write_text("[[30, 0, 5, 50]]")
-    (place / "many.json").write_text(json.dumps([[0, 0, 9, 9]] * 103))
-    before = sorted(place.iterdir())
-
-    def never(*_: Any) -> None:
-        raise AssertionError("a picture was opened")
-
-    monkeypatch.setattr("fo1.cli.work.load_image", never)
-    done = run(words)
-    assert (done.status, done.out) == (2, "")
-    assert told in done.err
-    assert done.err.startswith("fo1: ")
-    assert len(done.err.splitlines()) == 1
-    assert sorted(place.iterdir()) == before
 
 
 def test_stopping_is_one_line(run: Any, monkeypatch) -> None:
@@ -439,7 +314,10 @@ def test_the_process_keeps_its_streams_apart(place: Path, folder: Path) -> None:
         KEYS,
         {"image", "error"},
     ]
-    assert done.stderr == "fo1: none.png does not exist; check the path\n"
+    first, complaint, last = done.stderr.splitlines()
+    assert first == "fo1: 2 pictures"
+    assert complaint == "fo1: none.png does not exist; check the path"
+    assert re.fullmatch(r"fo1: 2 of 2 pictures, 1 failed, \d\d:\d\d passed", last)
 
 
 def test_help_and_complaints_do_not_wait_for_torch() -> None:

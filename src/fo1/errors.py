@@ -55,3 +55,14 @@ class MissingExtraError(FO1Error, ImportError):
     def __reduce__(self) -> tuple[type["MissingExtraError"], tuple[str, str, str]]:
         """Return what pickle needs; the default would pass the message as the first argument."""
         return type(self), (self.feature, self.package, self.extra)
+
+
+def short_name(name: str, limit: int = 200) -> str:
+    r"""Return a file's name as errors tell it: on one line, of readable length.
+
+    Example:
+        >>> short_name("a\nb.jpg")
+        'a\\nb.jpg'
+    """
+    shown = name if name.isprintable() else ascii(name)[1:-1]
+    return shown if len(shown) <= limit else f"{shown[:limit]}..."

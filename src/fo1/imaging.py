@@ -3,46 +3,77 @@
 import base64
 import binascii
 import io
-import math
 import os
 import re
-import struct
+import stat
 import urllib.parse
-import zlib
 from pathlib import Path
-from typing import Any, BinaryIO, Final, TypeAlias
+from typing import Any, BinaryIO, Final, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from fo1.errors import ImageError
+from fo1.errors import ImageError, short_name
+from fo1.pixels import DECODER_ERRORS, MAX_PIXELS, array_to_rgb, check_size, to_rgb
 
-ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[Any]"
 
-MAX_PIXELS: Final = 178_956_970
-"""Largest picture that is decoded, width x height: half a gigabyte as RGB."""
+@runtime_checkable
+class TensorLike(Protocol):
+    """What a `torch.Tensor` is to this module, which does without torch."""
+
+    def detach(self) -> Any:
+        """Return the tensor without its history."""
+
+    def cpu(self) -> Any:
+        """Return the tensor in main memory."""
+
+
+ImageSource: TypeAlias = (
+    "str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[Any] | TensorLike"
+)
+
+PICTURE_SUFFIXES: Final = (
+    *(".apng", ".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".j2k", ".jfif", ".jp2", ".jpe"),
+    *(".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"),
+)
+"""Endings, in small letters, of the files in a folder that are taken for pictures."""
 
 _DATA_URL = re.compile(r"data:([^;,]*)((?:;[^;,]*)*),", re.IGNORECASE)
 _REMOTE = re.compile(r"(?:https?|ftp|s3|gs)://", re.IGNORECASE)
-_ROUNDING = 1e-3
-# What Pillow's decoders raise on damaged files; OSError comes from the codecs themselves.
-_DECODER_ERRORS = (
-    *(OSError, ValueError, SyntaxError, EOFError, TypeError, LookupError, AttributeError),
-    *(ArithmeticError, RuntimeError, AssertionError, struct.error, zlib.error),
-)
+_CHANNELS = (1, 3, 4)
 _NEED = "give a JPEG, PNG, WebP, GIF, BMP or TIFF picture"
+_STRANGERS = (
+    (rb"%PDF", "is a PDF; export its page as PNG"),
+    (rb"%!PS|\xc5\xd0\xd3\xc6", "is PostScript; export it as PNG"),
+    (rb"(?is)\s*<(?:!doctype html|html)", "is a web page; download the picture itself"),
+    (rb"(?is)[\xef\xbb\xbf\s]*<.*?\bsvg\b", "is an SVG drawing; export it as PNG"),
+    (rb"(?s)....ftyp(?:hei|hev|mif1|msf1)", "is a HEIC picture; save it as JPEG or PNG"),
+    (
+        rb"(?s)....ftyp|\x1aE\xdf\xa3|RIFF....AVI |\x00\x00\x01[\xb3\xba]",
+        "is a video; save a frame of it",
+    ),
+    (rb"version https://git-lfs", "is a Git LFS pointer; run: git lfs pull"),
+    (
+        rb"II[*+]\x00|MM\x00[*+]",
+        "is a TIFF of an unknown kind; save it as RGB with 8 bits a channel",
+    ),
+)
+"""How files begin that are no pictures or none that can be read, with what to do about them."""
 
 
 def load_image(source: ImageSource) -> Image.Image:
     """Return an upright RGB picture; the source is not changed.
 
     EXIF orientation is applied, transparency is laid on white, 16-bit grey is scaled to 8 bits, of
-    an animated file the first frame is taken, of a PIL image the current one.
+    an animated file the first frame is taken, of a PIL image the current one. Pillow warns from 90
+    megapixels on, which harms nothing.
 
     Args:
-        source: a path, a data URL, the bytes of a picture file, a PIL image, or an array
-            (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), uint8 or float in [0, 1].
+        source: a path, a data URL, the bytes of a picture file, a PIL image, an array (H, W) or
+            (H, W, 1, 3 or 4), or a torch tensor (H, W), (1, 3 or 4, H, W) or (H, W, 3 or 4) on any
+            device. Values are float or bool in [0, 1], integers in [0, 255], or uint16 in
+            [0, 65535].
 
     Raises:
         ImageError: missing, damaged, empty, larger than `MAX_PIXELS`, or not a picture.
@@ -52,20 +83,24 @@ def load_image(source: ImageSource) -> Image.Image:
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, bytes | bytearray | memoryview):
-        return _from_stream(io.BytesIO(source), f"the {len(source)} bytes")
+        return _from_stream(io.BytesIO(source), f"the data ({len(source)} bytes)")
     if isinstance(source, str) and source[:5].lower() == "data:":
         return _from_stream(io.BytesIO(_decode_data_url(source)), "the data URL")
-    if isinstance(source, str | os.PathLike):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if isinstance(source, str | os.PathLike):
         return _from_path(source)
+    if isinstance(source, TensorLike):  # pyright: ignore[reportUnnecessaryIsInstance]
+        return _from_tensor(source)
     raise ImageError(
         f"cannot read a picture from {type(source).__name__}; "
-        "give a path, bytes, data URL, PIL image or numpy array"
+        "give a path, bytes, data URL, PIL image, numpy array or torch tensor"
     )
 
 
 def _from_path(source: str | os.PathLike[str]) -> Image.Image:
-    text = os.fspath(source)
-    name = _short(text)
+    text = os.fsdecode(source)
+    name = short_name(text)
+    if not text:
+        raise ImageError("the path of the picture is empty; give a picture file")
     if _REMOTE.match(text):
         raise ImageError(f"{name} is remote; download it first and give the file's path")
     try:
@@ -73,7 +108,9 @@ def _from_path(source: str | os.PathLike[str]) -> Image.Image:
         if Path(text).is_dir():
             raise ImageError(f"{name} is a folder; give a picture file in it")
         with Path(text).open("rb") as stream:
-            return _from_stream(stream, name)
+            if stat.S_ISCHR(os.fstat(stream.fileno()).st_mode):  # may never end; NUL on Windows
+                raise ImageError(f"{name} is a device; give a picture file")
+            return _from_stream(stream if stream.seekable() else io.BytesIO(stream.read()), name)
     except ImageError:
         raise
     except FileNotFoundError as error:
@@ -85,17 +122,28 @@ def _from_path(source: str | os.PathLike[str]) -> Image.Image:
 
 
 def _from_stream(stream: BinaryIO, name: str) -> Image.Image:
-    if not stream.read(1):
-        raise ImageError(f"{name} is empty (0 bytes); {_NEED}")
+    head = stream.read(1024)
     stream.seek(0)
+    if not head:
+        raise ImageError(f"{name} is empty (0 bytes); {_NEED}")
     try:
         with Image.open(stream) as image:
-            return _to_rgb(image, name)
+            if image.format == "EPS":  # Pillow would run another program on it
+                raise UnidentifiedImageError
+            return to_rgb(image, name, own=True)
     except UnidentifiedImageError as error:
-        raise ImageError(f"{name} is not a picture that can be read; {_NEED}") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(_too_large(name)) from error
-    except _DECODER_ERRORS as error:
+        known = (told for pattern, told in _STRANGERS if re.match(pattern, head))
+        told = next(known, f"is not a picture that can be read; {_NEED}")
+        raise ImageError(f"{name} {told}") from error
+    except Image.DecompressionBombError as error:
+        most = min(MAX_PIXELS, 2 * (Image.MAX_IMAGE_PIXELS or MAX_PIXELS))  # programs may set it
+        raise ImageError(f"{name} is too large; shrink it to at most {most} pixels") from error
+    except Image.DecompressionBombWarning as error:
+        raise ImageError(
+            f"{name} has more than {Image.MAX_IMAGE_PIXELS} pixels, and this program turns Pillow's "
+            "warning of that into an error; shrink it, or let the warning pass"
+        ) from error
+    except DECODER_ERRORS as error:
         raise _damaged(name, error) from error
 
 
@@ -103,7 +151,7 @@ def _decode_data_url(url: str) -> bytes:
     head = _DATA_URL.match(url)
     if head is None or (head[1] and not head[1].lower().startswith("image/")):
         raise ImageError(
-            f"{_short(url)} is not a picture's data URL; give data:image/png;base64,..."
+            f"{short_name(url)} is not a picture's data URL; give data:image/png;base64,..."
         )
     body = urllib.parse.unquote_to_bytes(url[head.end() :])
     if ";base64" not in head[2].lower():
@@ -115,71 +163,57 @@ def _decode_data_url(url: str) -> bytes:
         return base64.b64decode(compact + b"=" * (-len(compact) % 4), validate=True)
     except binascii.Error as error:
         raise ImageError(
-            f"{_short(url)} holds no valid base64 ({_reason(error)}); encode the file again"
+            f"{short_name(url)} holds no valid base64 ({_reason(error)}); encode the file again"
         ) from error
 
 
+def _from_tensor(source: TensorLike) -> Image.Image:
+    try:
+        tensor = source.detach()
+        shape = tuple(tensor.shape)
+        _check_shape(shape, "the tensor", first=True)
+        if len(shape) == 3 and shape[0] in _CHANNELS:  # torch's own order, so it wins in doubt
+            tensor = tensor.permute(1, 2, 0)
+        check_size((tensor.shape[1], tensor.shape[0]), "the tensor")
+        tensor = tensor.cpu()
+        if tensor.is_floating_point():
+            tensor = tensor.float()  # numpy has no bfloat16
+        array = np.asarray(tensor)
+    except (RuntimeError, TypeError, NotImplementedError) as error:  # sparse, quantised, ...
+        raise ImageError(
+            f"cannot read the tensor: {_reason(error)}; give a dense one, float or uint8"
+        ) from error
+    return array_to_rgb(array, "the tensor")
+
+
 def _from_array(array: npt.NDArray[Any]) -> Image.Image:
-    shape = array.shape
-    if array.ndim not in (2, 3) or (array.ndim == 3 and shape[2] not in (1, 3, 4)):
-        first = array.ndim == 3 and shape[0] in (1, 3, 4)
-        cure = "move channels last with .transpose(1, 2, 0)" if first else "give (H, W, 3)"
-        raise ImageError(f"the array has shape {shape}, need (H, W), (H, W, 3 or 4); {cure}")
-    if 0 in shape:
-        raise ImageError(f"the array has shape {shape} and no pixels; give sides of at least 1")
-    if shape[0] * shape[1] > MAX_PIXELS:
-        raise ImageError(_too_large("the array", (shape[1], shape[0])))
-    if array.ndim == 3 and shape[2] == 1:
-        array = array[:, :, 0]
-    if array.dtype == np.bool_:
-        array = array.astype(np.uint8) * np.uint8(255)
-    elif np.issubdtype(array.dtype, np.floating):
-        low, high = float(array.min()), float(array.max())
-        if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):
-            raise ImageError(
-                f"the float array holds values from {low:g} to {high:g}; give 0 to 1, or uint8"
-            )
-        array = np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8)
-    elif array.dtype != np.uint8:
-        raise ImageError(f"the array is {array.dtype}; give uint8 or float in [0, 1]")
-    return _to_rgb(Image.fromarray(np.ascontiguousarray(array)), "the array")
+    _check_shape(array.shape, "the array", first=False)
+    return array_to_rgb(array, "the array")
+
+
+def _check_shape(shape: tuple[int, ...], name: str, *, first: bool) -> None:
+    """Check the shape of an array, whose channels may also stand first if `first`.
+
+    Raises:
+        ImageError: it is not that of one picture.
+    """
+    early = len(shape) == 3 and shape[0] in _CHANNELS
+    late = len(shape) == 3 and shape[2] in _CHANNELS
+    if len(shape) == 2 or late or (early and first):
+        return
+    cure = "give (3, H, W) or (H, W)" if first else "give (H, W, 3) or (H, W)"
+    if early:
+        cure = "move channels last with .transpose(1, 2, 0)"
+    if len(shape) == 4:
+        cure = "give the pictures of a batch one by one, for example list(batch)"
+    raise ImageError(f"{name} has shape {shape}; {cure}")
 
 
 def _from_pil(image: Image.Image) -> Image.Image:
     try:
-        return _to_rgb(image, "the PIL image")
-    except _DECODER_ERRORS as error:  # a file opened by the caller is decoded here, or is closed
+        return to_rgb(image, "the PIL image", own=False)
+    except DECODER_ERRORS as error:  # a file opened by the caller is decoded here, or is closed
         raise _damaged("the PIL image", error) from error
-
-
-def _to_rgb(image: Image.Image, name: str) -> Image.Image:
-    """Return a new upright RGB picture of the current frame."""
-    if min(image.size) < 1:
-        raise ImageError(f"{name} has no pixels (size {image.size}); give sides of at least 1")
-    if math.prod(image.size) > MAX_PIXELS:
-        raise ImageError(_too_large(name, image.size))
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode == "RGB" and not upright.has_transparency_data:
-        return upright
-    if upright.mode.startswith("I") or upright.mode == "F":
-        return _wide_grey(upright).convert("RGB")
-    if upright.has_transparency_data:
-        rgba = upright.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return upright.convert("RGB")
-
-
-def _wide_grey(image: Image.Image) -> Image.Image:
-    """Return 8-bit grey of a picture with wider pixels, whose full scale is guessed from them."""
-    values = np.nan_to_num(np.asarray(image, dtype=np.float32), posinf=0.0, neginf=0.0)
-    highest = float(values.max())
-    if image.mode.startswith("I;16"):
-        scale = 65535.0
-    else:
-        steps = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
-        scale = next((step for step in steps if highest <= step), highest)
-    return Image.fromarray(np.rint(np.clip(values / scale, 0, 1) * 255).astype(np.uint8))
 
 
 def _damaged(name: str, error: Exception) -> ImageError:
@@ -188,17 +222,6 @@ def _damaged(name: str, error: Exception) -> ImageError:
     return ImageError(f"{name} is damaged: {_reason(error)}; save or download it again")
 
 
-def _too_large(name: str, size: tuple[int, int] | None = None) -> str:
-    width_height = f" ({size[0]} x {size[1]})" if size else ""
-    return f"{name} is too large{width_height}; shrink it to at most {MAX_PIXELS} pixels"
-
-
 def _reason(error: Exception) -> str:
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(said.split()) or type(error).__name__
-
-
-def _short(text: str, limit: int = 200) -> str:
-    """Return a name that keeps an error on one line of readable length."""
-    shown = text if text.isprintable() else ascii(text)[1:-1]
-    return shown if len(shown) <= limit else f"{shown[:limit]}..."
+    return short_name(" ".join(said.split())) or type(error).__name__

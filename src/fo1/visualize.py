@@ -135,7 +135,8 @@ def save_picture(image: Image.Image, path: str | os.PathLike[str]) -> Path:
                 image.save(stream, kind)
         part.replace(target)
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
+        said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        reason = " ".join(said.split())
         raise ImageError(f"cannot write {target}: {reason}; check folder and disk") from error
     finally:
         part.unlink(missing_ok=True)

@@ -11,7 +11,8 @@ from contextlib import nullcontext, redirect_stdout
 from io import TextIOWrapper
 from typing import TextIO
 
-from fo1.cli.arguments import DOCTOR, Arguments, build_parser, parse
+from fo1.cli.arguments import CONVERT, DOCTOR, VERIFY, Arguments, build_parser, parse
+from fo1.cli.interrupts import Interrupts
 from fo1.cli.job import plan
 from fo1.cli.quiet import quiet
 from fo1.errors import FO1Error
@@ -29,15 +30,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     out = sys.stdout
     if isinstance(out, TextIOWrapper):  # a terminal of few letters shows the rest escaped
         out.reconfigure(errors="backslashreplace")
+    with Interrupts() as interrupts:
+        return _guarded(words, out, interrupts)
+
+
+def _guarded(words: Sequence[str], out: TextIO, interrupts: Interrupts) -> int:
+    """Run one command and return its exit status, whatever happens."""
     try:
-        return _run(words, out)
+        return _run(words, out, interrupts)
     except SystemExit as stop:  # argparse leaves this way after --help and --version
         return int(stop.code or OK)
-    except KeyboardInterrupt:
-        return _fail("stopped", STOPPED, words)
-    except BrokenPipeError:
-        # Whoever read the output has gone; the interpreter must not flush into the closed pipe.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+    except KeyboardInterrupt as stop:
+        if interrupts.hurried:
+            _abandon(out)
+        return _fail(str(stop) or "stopped", STOPPED, words)
+    except BrokenPipeError:  # whoever read the output has gone
+        _abandon(out)
         return FAILED
     except FO1Error as error:
         return _fail(str(error), WRONG_USE, words)
@@ -47,17 +55,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"{type(error).__name__}: {reason}; {hint}", FAILED, words)
 
 
-def _run(words: Sequence[str], out: TextIO) -> int:
+def _abandon(out: TextIO) -> None:
+    """Keep the interpreter from flushing into a pipe that nobody empties."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+
+
+def _run(words: Sequence[str], out: TextIO, interrupts: Interrupts) -> int:
     arguments = parse(build_parser(), words)
     silence = nullcontext() if arguments.debug else quiet()
     # Whatever a library prints must not reach a reader of JSON.
     with redirect_stdout(sys.stderr), silence:
         if arguments.command == DOCTOR:
             return _doctor(arguments, out)
+        if arguments.command == VERIFY:
+            return _verify(arguments, out)
+        if arguments.command == CONVERT:
+            return _convert(arguments, out)
         job = plan(arguments)
         from fo1.cli.work import work
 
-        return FAILED if work(job, out, sys.stderr) else OK
+        return FAILED if work(job, out, sys.stderr, interrupts) else OK
 
 
 def _doctor(arguments: Arguments, out: TextIO) -> int:
@@ -68,8 +85,25 @@ def _doctor(arguments: Arguments, out: TextIO) -> int:
     return OK if all(check.ok for check in checks) else FAILED
 
 
+def _verify(arguments: Arguments, out: TextIO) -> int:
+    from fo1.cli.verify import examine, report
+
+    found = examine(arguments.folder, run=arguments.run, device=arguments.device)
+    out.write(report(found, as_json=arguments.json))
+    return OK if found.ok else FAILED
+
+
+def _convert(arguments: Arguments, out: TextIO) -> int:
+    from fo1.cli.convert import report, write
+
+    done = write(arguments.folder, arguments.out, layout=arguments.to, dtype=arguments.dtype)
+    out.write(report(done, as_json=arguments.json))
+    return OK
+
+
 def _fail(message: str, status: int, words: Sequence[str]) -> int:
     if "--debug" in words:
         traceback.print_exc()
-    sys.stderr.write(f"fo1: {message}\n")
+    # What was typed may hold line breaks.
+    sys.stderr.write(f"fo1: {' '.join(message.splitlines())}\n")
     return status

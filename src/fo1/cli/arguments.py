@@ -2,14 +2,18 @@
 
 import argparse
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from typing import Any, NoReturn
 
 import fo1
-from fo1.errors import InputError
+from fo1.errors import InputError, short_name
 from fo1.prompts import Task
 from fo1.proposals import names
 
 DOCTOR = "doctor"
+VERIFY = "verify"
+CONVERT = "convert"
+WITHOUT_PICTURES = (DOCTOR, VERIFY, CONVERT)
 SEPARATOR = ";"
 
 _ABOUT = {
@@ -26,7 +30,7 @@ _ABOUT = {
 _EXAMPLES = {
     "fo1": """\
   fo1 detect photo.jpg -q cat -q "coffee cup"       what is where, with a score on each box
-  fo1 detect *.jpg -q "cat; dog" --json             one JSON object per picture and line
+  fo1 detect photos -q "cat; dog" --json            a folder: a JSON object per picture and line
   fo1 refer photo.jpg -q "the cup on the left"
   fo1 count photo.jpg -q orange --save counted.png
   fo1 describe photo.jpg --boxes boxes.json --region 0
@@ -34,7 +38,7 @@ _EXAMPLES = {
   fo1 doctor                                        is everything in place?""",
     Task.DETECT: """\
   fo1 detect photo.jpg -q cat -q "coffee cup"
-  fo1 detect *.jpg -q "cat; dog; bird" --json > found.jsonl
+  fo1 detect photos "more/**/*.jpg" -q "cat; dog" --json > found.jsonl
   fo1 detect photo.jpg -q cat --boxes boxes.json --save found.png""",
     Task.REFER: '  fo1 refer photo.jpg -q "the cup on the left"',
     Task.COUNT: "  fo1 count photo.jpg -q orange --save counted.png",
@@ -48,18 +52,22 @@ _EXAMPLES = {
     Task.GROUND: "  fo1 ground photo.jpg --save grounded.png",
     Task.SIMILAR: "  fo1 similar photo.jpg --boxes boxes.json --region 4",
     DOCTOR: "  fo1 doctor\n  fo1 doctor --model ./my-model --json",
+    VERIFY: "  fo1 verify VLM-FO1-3B-v01\n  fo1 verify ./my-model --no-run --json",
+    CONVERT: """\
+  fo1 convert VLM-FO1-3B-v01 ./fo1-3b
+  fo1 convert ./my-model ./my-model-published --to published""",
 }
 
 _STATUS = """\
 exit status:
-  0 all done; 1 some pictures failed; 2 wrong use, found before any work; 130 stopped"""
+  0 all done; 1 some pictures or checks failed; 2 wrong use, found before any work; 130 stopped"""
 
 
 class Arguments(argparse.Namespace):
     """The parsed words, by the names of the options.
 
     Attributes:
-        command: the value of a `Task`, or "doctor".
+        command: the value of a `Task`, or one of `WITHOUT_PICTURES`.
         images: pictures as they were typed.
     """
 
@@ -70,12 +78,18 @@ class Arguments(argparse.Namespace):
     proposer: str | None
     region: list[int] | None
     detail: str
+    think: bool
     model: str
     device: str | None
     threshold: float | None
     save: str | None
     json: bool
     debug: bool
+    folder: str
+    run: bool
+    out: str
+    to: str
+    dtype: str | None
 
 
 class Parser(argparse.ArgumentParser):
@@ -87,7 +101,7 @@ class Parser(argparse.ArgumentParser):
         Raises:
             InputError: always.
         """
-        raise InputError(f"{message}; see {self.prog} --help")
+        raise InputError(f"{short_name(message, 300)}; see {self.prog} --help")
 
 
 def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> Arguments:
@@ -96,17 +110,28 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> Arguments:
     Raises:
         InputError: there is no command, or an option is unknown or has no usable value.
     """
+    _check_command(next((word for word in words if not word.startswith("-")), None))
     arguments, rest = parser.parse_known_args(words, Arguments())
     if arguments.command is None:
-        parser.error("give a command, for example: fo1 detect photo.jpg -q cat")
+        strange = f"there is no {short_name(rest[0])}; " if rest else ""
+        parser.error(f"{strange}give a command, for example: fo1 detect photo.jpg -q cat")
     unknown = [word for word in rest if word.startswith("-") and word != "--"]
-    if unknown or (rest and arguments.command == DOCTOR):
+    if unknown or (rest and arguments.command in WITHOUT_PICTURES):
         word = (unknown or rest)[0]
         known = f"see fo1 {arguments.command} --help"
-        raise InputError(f"fo1 {arguments.command} does not know '{word}'; {known}")
-    if arguments.command != DOCTOR:
+        raise InputError(f"fo1 {arguments.command} does not know '{short_name(word)}'; {known}")
+    if arguments.command not in WITHOUT_PICTURES:
         arguments.images += [word for word in rest if word != "--"]
     return arguments
+
+
+def _check_command(word: str | None) -> None:
+    commands = [str(name) for name in _EXAMPLES if name != "fo1"]
+    if word is None or word in commands:
+        return
+    near = get_close_matches(word, commands, 1)
+    cure = f"did you mean {near[0]}?" if near else f"give one of: {', '.join(commands)}"
+    raise InputError(f"unknown command '{short_name(word)}'; {cure}")
 
 
 def build_parser() -> Parser:
@@ -126,6 +151,8 @@ def build_parser() -> Parser:
     doctor = _add_command(commands, DOCTOR, "check the installation and the model's files")
     _add_model_options(doctor)
     doctor.add_argument("--json", action="store_true", help="print one JSON object")
+    _add_verify(_add_command(commands, VERIFY, "check a downloaded checkpoint, file by file"))
+    _add_convert(_add_command(commands, CONVERT, "write a checkpoint in the other layout"))
     return parser
 
 
@@ -140,9 +167,46 @@ def _add_command(commands: Any, name: str, about: str) -> Parser:
     )
 
 
+def _add_verify(parser: Parser) -> None:
+    parser.add_argument("folder", metavar="FOLDER", help="a folder with a checkpoint, or nano")
+    parser.add_argument(
+        "--no-run",
+        dest="run",
+        action="store_false",
+        help="look at the files alone, without loading the model and trying a picture",
+    )
+    _add_device(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _add_convert(parser: Parser) -> None:
+    parser.add_argument("folder", metavar="FOLDER", help="a folder with a checkpoint")
+    parser.add_argument("out", metavar="OUT", help="a new folder")
+    parser.add_argument(
+        "--to",
+        choices=("fo1", "published"),
+        default="fo1",
+        help="layout to write: that of fo1, or the published one that other tools read (fo1)",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=("bfloat16", "float16", "float32"),
+        help="cast the weights (left as they are stored)",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    _add_debug(parser)
+
+
 def _add_task(parser: Parser, task: Task) -> None:
-    parser.set_defaults(query=[], region=None, detail="brief")
-    parser.add_argument("images", metavar="IMAGE", nargs="*", default=[], help="picture files")
+    parser.set_defaults(query=[], region=None, detail="brief", think=False)
+    parser.add_argument(
+        "images",
+        metavar="IMAGE",
+        nargs="*",
+        default=[],
+        help="a picture file, a folder of them, or a pattern in quotes such as 'photos/**/*.jpg' "
+        "(** looks into all folders); each picture is taken once",
+    )
     if task in (Task.DETECT, Task.REFER, Task.COUNT, Task.ASK):
         what = {Task.REFER: "the expression", Task.ASK: "the question"}.get(task, "a name")
         several = "" if task is Task.ASK else f"; repeat it, or put '{SEPARATOR}' between several"
@@ -162,6 +226,10 @@ def _add_task(parser: Parser, task: Task) -> None:
     if task is Task.DESCRIBE:
         parser.add_argument(
             "--detail", choices=("brief", "detailed"), help="how much to say (brief)"
+        )
+    if task is Task.ASK:
+        parser.add_argument(
+            "--think", action="store_true", help="reason about regions before answering"
         )
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
@@ -195,9 +263,17 @@ def _add_model_options(parser: Parser) -> None:
     parser.add_argument(
         "--model", metavar="NAME", default="nano", help="nano, a folder or a hub id (nano)"
     )
+    _add_device(parser)
+
+
+def _add_device(parser: Parser) -> None:
     parser.add_argument(
         "--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (cuda if there is a GPU)"
     )
+    _add_debug(parser)
+
+
+def _add_debug(parser: Parser) -> None:
     parser.add_argument("--debug", action="store_true", help="show tracebacks and warnings")
 
 
@@ -213,7 +289,7 @@ def _number(
         except ValueError:
             value = None
         if value is None or not value >= least or (most is not None and not value <= most):
-            raise argparse.ArgumentTypeError(f"'{text}' is no number {span}")
+            raise argparse.ArgumentTypeError(f"'{short_name(text)}' is no number {span}")
         return value
 
     return read

@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 import fo1
 
 OLDEST_PYTHON = (3, 11)
-NEEDED = ("numpy", "pillow", "safetensors", "tokenizers", "torch", "transformers")
+NEEDED = ("numpy", "pillow", "safetensors", "tokenizers", "torch", "tqdm", "transformers")
 NANO_FILES = (
     "config.json",
     "model.safetensors",

@@ -8,13 +8,15 @@ from PIL import Image
 
 from fo1 import prompts
 from fo1.cli.arguments import SEPARATOR, Arguments
-from fo1.errors import InputError, QueryError
+from fo1.cli.pictures import find_pictures
+from fo1.errors import InputError, QueryError, short_name
 from fo1.geometry import Boxes, check_boxes
 from fo1.prompts import Task
 from fo1.proposals import FileProposer, names
+from fo1.proposals.base import DEFAULT_LIMIT
 
-_WIDEST = 2**31
 _FOLDER_SUFFIX = ".png"
+_QUERY_TASKS = (Task.DETECT, Task.REFER, Task.COUNT)
 _PARTS = ("{stem}", "{index}")
 
 
@@ -24,11 +26,12 @@ class Job:
 
     Attributes:
         task: what is asked of each picture.
-        images: as they were typed.
+        images: as they were typed, or as they were found in folders and by patterns.
         targets: per picture where the drawn picture goes, or None.
         queries: clean, in the order typed.
         regions: numbers of regions; None for all.
         detail: how long descriptions are.
+        think: whether to reason before answering.
         threshold: least score, or None.
         boxes: the regions of every picture, or None.
         proposer: name of the proposer, or None.
@@ -44,6 +47,7 @@ class Job:
     queries: tuple[str, ...]
     regions: tuple[int, ...] | None
     detail: prompts.Detail
+    think: bool
     threshold: float | None
     boxes: Boxes | None
     proposer: str | None
@@ -61,26 +65,29 @@ def plan(arguments: Arguments) -> Job:
     """
     task = Task(arguments.command)
     if not arguments.images:
-        raise InputError(f"no picture given; for example: fo1 {task} photo.jpg")
+        raise InputError(f"no picture given; {_example(task)}")
     queries = _queries(task, arguments.query)
     regions = None if arguments.region is None else tuple(dict.fromkeys(arguments.region))
     if task is Task.SIMILAR and len(regions or ()) != 1:
         count = len(regions or ())
-        raise InputError(f"similar needs one --region, got {count}; for example --region 0")
+        raise InputError(f"similar needs one --region, got {count}; {_example(task)}")
     if arguments.proposer is not None and arguments.proposer not in names():
         choices = ", ".join(names())
-        raise InputError(f"unknown proposer '{arguments.proposer}'; choose one of: {choices}")
-    targets = save_targets(arguments.save, arguments.images)
+        given = short_name(arguments.proposer)
+        raise InputError(f"unknown proposer '{given}'; choose one of: {choices}")
+    images = find_pictures(arguments.images)
+    targets = _targets(arguments.save, images)
     boxes = None if arguments.boxes is None else _read_boxes(arguments.boxes)
-    if boxes is not None:
-        check_region_numbers(task, queries, regions, len(boxes))
+    # What is proposed is known later, but never more than this.
+    check_region_numbers(task, queries, regions, DEFAULT_LIMIT if boxes is None else len(boxes))
     return Job(
         task=task,
-        images=tuple(arguments.images),
+        images=images,
         targets=targets,
         queries=queries,
         regions=regions,
         detail="detailed" if arguments.detail == "detailed" else "brief",
+        think=arguments.think,
         threshold=arguments.threshold,
         boxes=boxes,
         proposer=arguments.proposer,
@@ -132,9 +139,10 @@ def save_targets(save: str | None, images: Sequence[str]) -> tuple[Path | None, 
     if kind is None or kind not in Image.SAVE:
         raise InputError(f"--save {save}: unknown suffix '{path.suffix}'; use .png or .jpg")
     targets: list[Path] = []
+    taken: dict[str, int] = {}
     for index, image in enumerate(images):
         name = path.name.replace("{stem}", Path(image).stem).replace("{index}", str(index))
-        targets.append(_unused(path.with_name(name) if pattern else path, targets))
+        targets.append(_unused(path.with_name(name) if pattern else path, taken))
     sources = {Path(image).resolve() for image in images}
     for target in targets:
         if target.resolve() in sources:
@@ -142,29 +150,57 @@ def save_targets(save: str | None, images: Sequence[str]) -> tuple[Path | None, 
     return tuple(targets)
 
 
-def _unused(target: Path, taken: Sequence[Path]) -> Path:
-    number, free = 2, target
-    while free in taken:
-        free = target.with_stem(f"{target.stem}_{number}")
-        number += 1
+def _targets(save: str | None, images: Sequence[str]) -> tuple[Path | None, ...]:
+    try:
+        return save_targets(save, images)
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:  # a name too long, or with a null character
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise InputError(
+            f"--save {short_name(str(save))}: {reason}; give shorter names of usual characters"
+        ) from error
+
+
+def _unused(target: Path, taken: dict[str, int]) -> Path:
+    """Return the target, numbered if it is taken, and note it.
+
+    Args:
+        target: the wish.
+        taken: names given away, in small letters because some disks know no others, each with the
+            last number tried for it.
+    """
+    wish, free = str(target).casefold(), target
+    while str(free).casefold() in taken:
+        taken[wish] += 1
+        free = target.with_stem(f"{target.stem}_{taken[wish]}")
+    taken[str(free).casefold()] = 1
     return free
+
+
+def _example(task: Task) -> str:
+    options = {Task.ASK: ' -q "what is this?"', Task.SIMILAR: " --boxes boxes.json --region 0"}
+    query = " -q cat" if task in _QUERY_TASKS else options.get(task, "")
+    return f"for example: fo1 {task} photo.jpg{query}"
 
 
 def _queries(task: Task, given: Sequence[str]) -> tuple[str, ...]:
     if task is Task.ASK:
         if len(given) != 1:
-            raise QueryError(f"ask needs one --query, the question; got {len(given)}")
+            raise QueryError(
+                f"ask needs one --query, the question; got {len(given)}; {_example(task)}"
+            )
         prompts.ask(given[0])
         return tuple(given)
-    if task not in (Task.DETECT, Task.REFER, Task.COUNT):
+    if task not in _QUERY_TASKS:
         return ()
     pieces = [piece for text in given for piece in text.split(SEPARATOR) if piece.strip()]
     if not pieces:
-        raise QueryError(f"{task} needs a query; for example: fo1 {task} photo.jpg -q cat")
+        raise QueryError(f"{task} needs a --query, the name of something; {_example(task)}")
     return tuple(dict.fromkeys(prompts.clean_name(piece) for piece in pieces))
 
 
 def _read_boxes(file: str) -> Boxes:
     """Return the boxes of a file; what is wrong in every picture is found here."""
     source = FileProposer(file)
-    return check_boxes(source.boxes, (_WIDEST, _WIDEST), where=source.name)
+    return check_boxes(source.boxes, None, where=source.name)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+from fo1.errors import short_name
 from fo1.pipeline import Outcome, Scene
 from fo1.prompts import Task
 
@@ -36,7 +37,7 @@ def result_row(
         "texts": [{"region": said.region, "text": said.text} for said in outcome.texts],
         "text": outcome.text,
         "count": outcome.count,
-        "problems": [*scene.problems, *outcome.problems],
+        "problems": list(outcome.problems),
         "seconds": {name: round(value, 4) for name, value in seconds.items()},
     }
 
@@ -50,7 +51,7 @@ def show(row: Row) -> str:
     """Return a row for people: a line about the picture, then what was found, then a blank line."""
     found, texts = row["detections"], row["texts"]
     told = _summary(row)
-    lines = [f"{row['image']}  {row['width']} x {row['height']}  {told}"]
+    lines = [f"{short_name(row['image'])}  {row['width']} x {row['height']}  {told}"]
     if row["text"]:
         lines.append(f"  {row['text']}")
     if found:

@@ -6,10 +6,13 @@ import traceback
 from typing import TextIO
 
 import numpy as np
+from PIL import Image
 
-from fo1.cli.job import Job, check_region_numbers
+from fo1.cli.interrupts import Interrupts
+from fo1.cli.job import Job
 from fo1.cli.output import Row, failure_row, result_row, show
-from fo1.errors import BoxError, FO1Error
+from fo1.cli.progress import Progress
+from fo1.errors import FO1Error, short_name
 from fo1.imaging import load_image
 from fo1.pipeline import FO1, Outcome, Request, Scene
 from fo1.pipeline.answering import MOST_UNNAMED
@@ -32,16 +35,18 @@ class Stopwatch:
         return passed
 
 
-def work(job: Job, out: TextIO, err: TextIO) -> int:
+def work(job: Job, out: TextIO, err: TextIO, interrupts: Interrupts) -> int:
     """Do a job and return how many pictures failed.
 
     Args:
         job: what to do.
         out: one row per picture goes here.
         err: everything else goes here, one line each.
+        interrupts: a picture saved and its row written are never cut by them.
 
     Raises:
-        FO1Error: model, proposer, boxes or regions cannot be used; no picture was touched.
+        FO1Error: the model or the proposer cannot be used; no picture was touched.
+        KeyboardInterrupt: stopped; says after how many pictures.
     """
     watch = Stopwatch()
     model = FO1.from_pretrained(job.model, device=job.device, proposer=job.proposer)
@@ -50,32 +55,38 @@ def work(job: Job, out: TextIO, err: TextIO) -> int:
         queries=job.queries,
         regions=job.regions,
         detail=job.detail,
+        think=job.think,
         threshold=job.threshold,
     )
-    most = model.engine.max_regions
     if job.boxes is None:
         model.get_proposer()
-        check_region_numbers(job.task, job.queries, job.regions, most)
-    elif len(job.boxes) > most:
-        raise BoxError(
-            f"got {len(job.boxes)} boxes, '{model.name}' takes at most {most}; give fewer"
-        )
-    failed = 0
     load = watch.lap()
-    for number, image in enumerate(job.images):
+    with Progress(len(job.images), err) as progress:
         try:
-            row = _answer(job, model, request, number, load)
-            load = 0.0
-        except Exception as error:  # one bad picture must not end the run; it becomes a row
-            if job.debug:
-                traceback.print_exc(file=err)
-            row = failure_row(image, _one_line(error))
-            failed += 1
-        _emit(job, row, out, err)
-    return failed
+            for number in range(len(job.images)):
+                try:
+                    row, drawn = _answer(job, model, request, number, load)
+                    load = 0.0
+                except Exception as error:  # one bad picture must not end the run
+                    interrupts.check()
+                    row, drawn = _failure(job, number, error, err), None
+                with interrupts.held(), progress.aside():
+                    if drawn is not None:
+                        row = _save(job, number, row, drawn, err)
+                    _emit(job, row, out, err)
+                    progress.step(failed="error" in row)
+        except KeyboardInterrupt as stop:
+            if progress.total == 1:
+                raise
+            told = f"stopped after {progress.done} of {progress.total} pictures"
+            raise KeyboardInterrupt(f"{told}; their rows are complete") from stop
+    return progress.failed
 
 
-def _answer(job: Job, model: FO1, request: Request, number: int, load: float) -> Row:
+def _answer(
+    job: Job, model: FO1, request: Request, number: int, load: float
+) -> tuple[Row, Image.Image | None]:
+    """Return the row of a picture, and the drawn picture if it is to be saved."""
     watch = Stopwatch()
     picture = load_image(job.images[number])
     seconds = {"load": load + watch.lap()}
@@ -88,10 +99,27 @@ def _answer(job: Job, model: FO1, request: Request, number: int, load: float) ->
     seconds["encode"] = watch.lap()
     outcome = scene.answer(request)
     seconds["answer"] = watch.lap()
+    row = result_row(job.images[number], job.task, scene, outcome, seconds)
+    if job.targets[number] is None:
+        return row, None
+    return row, draw(picture, _to_draw(scene, outcome), show_scores=not outcome.texts)
+
+
+def _save(job: Job, number: int, row: Row, drawn: Image.Image, err: TextIO) -> Row:
+    """Return the row of a picture once it is saved, or why it cannot be."""
     target = job.targets[number]
-    if target is not None:
-        save_picture(draw(picture, _to_draw(scene, outcome), show_scores=not outcome.texts), target)
-    return result_row(job.images[number], job.task, scene, outcome, seconds)
+    try:
+        if target is not None:
+            save_picture(drawn, target)
+    except Exception as error:  # as above
+        return _failure(job, number, error, err)
+    return row
+
+
+def _failure(job: Job, number: int, error: Exception, err: TextIO) -> Row:
+    if job.debug:
+        traceback.print_exception(error, file=err)
+    return failure_row(job.images[number], _one_line(error))
 
 
 def _to_draw(scene: Scene, outcome: Outcome) -> Detections:
@@ -115,8 +143,9 @@ def _emit(job: Job, row: Row, out: TextIO, err: TextIO) -> None:
         out.write(show(row))
     out.flush()
     notes = [row["error"]] if "error" in row else [f"note: {p}" for p in row["problems"]]
+    name = short_name(row["image"])
     for note in notes:
-        err.write(f"fo1: {note if row['image'] in note else row['image'] + ': ' + note}\n")
+        err.write(f"fo1: {note if name in note else f'{name}: {note}'}\n")
 
 
 def _one_line(error: Exception) -> str:

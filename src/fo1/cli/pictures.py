@@ -1,0 +1,75 @@
+"""From what was typed to the pictures meant: files, folders and patterns."""
+
+import glob
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from fo1.errors import InputError, short_name
+from fo1.imaging import PICTURE_SUFFIXES
+
+_NO_FILE = re.compile(r"data:|[a-z0-9]+://", re.IGNORECASE)
+
+
+def find_pictures(words: Iterable[str]) -> tuple[str, ...]:
+    """Return the pictures that the words mean, each once, in the order of the words.
+
+    A folder stands for the picture files in it, a pattern for those that it matches; hidden ones
+    are left out, the rest is sorted with numbers by their value. A name that exists is no pattern.
+
+    Raises:
+        InputError: there is none in a folder or for a pattern, or a folder cannot be read.
+    """
+    found: dict[str, str] = {}
+    for word in words:
+        for picture in _expand(word):
+            same = picture if _NO_FILE.match(picture) else os.path.abspath(picture)
+            found.setdefault(os.path.normcase(same), picture)
+    return tuple(found.values())
+
+
+def _expand(word: str) -> list[str]:
+    if os.path.isdir(word):
+        return _in_folder(word)
+    if os.path.lexists(word) or _NO_FILE.match(word) or not glob.has_magic(word):
+        return [word]
+    try:
+        pictures = _pictures(glob.glob(word, recursive=True))
+    except ValueError:  # a null character
+        pictures = []
+    if not pictures:
+        raise InputError(
+            f"no picture file matches '{short_name(word)}'; check the path, or name the files"
+        )
+    return pictures
+
+
+def _in_folder(folder: str) -> list[str]:
+    try:
+        names = os.listdir(folder)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise InputError(
+            f"folder {short_name(folder)} cannot be read ({reason}); change its permissions"
+        ) from error
+    pictures = _pictures(str(Path(folder, name)) for name in names if not name.startswith("."))
+    if not pictures:
+        deeper = short_name(str(Path(folder, "**")))
+        raise InputError(
+            f"folder {short_name(folder)} holds no picture files; "
+            f"give another, or '{deeper}' to look into its folders as well"
+        )
+    return pictures
+
+
+def _pictures(paths: Iterable[str]) -> list[str]:
+    """Return the paths that are picture files by their ending, sorted."""
+    kept = (path for path in paths if path.lower().endswith(PICTURE_SUFFIXES))
+    return sorted(filter(os.path.isfile, kept), key=_by_number)
+
+
+def _by_number(path: str) -> tuple[list[str | int], str]:
+    """Return a key by which a2 comes before a10."""
+    parts = re.split("([0-9]+)", path.casefold())
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)], path
