@@ -67,7 +67,7 @@ def may(grammar: Grammar, *before: str) -> set[str]:
 PLAIN = {*WORDS, *SPELLING}
 REGIONS = {"<region0>", "<region1>", "<region2>"}
 OPENINGS = {"<ground>", "<objects>"}
-THINK, ANSWERS = {"<think>", "</think>"}, {*ANSWER}
+THINK, ANSWERS = {"<think>", "</think>"}, {"<answer>"}
 FREE = PLAIN | REGIONS | OPENINGS
 LIST = ("<ground>", " cat", "</ground>", "<objects>")
 WHOLE = (*LIST, "<region1>", "</objects>")
@@ -91,6 +91,7 @@ RULES: dict[str, tuple[tuple[str, ...], set[str]]] = {
     "behind a list of a thought": (("<think>", *WHOLE), FREE | {"</think>"}),
     "behind a thought": (("<think>", "a", "</think>"), FREE | ANSWERS | {*ENDS}),
     "behind a thought that the prompt opened": (("a", "</think>"), FREE | ANSWERS | {*ENDS}),
+    "behind an answer alone": (("<answer>", "a", "</answer>"), FREE | {*ENDS}),
     "in an answer": (("<answer>", "a"), FREE | {"</answer>"}),
     "behind an answer": (("</think>", "<answer>", "</answer>"), FREE | {*ENDS}),
     "behind the end": (("a", "<|im_end|>"), set()),

@@ -246,3 +246,14 @@ def test_long_damage_is_read_in_linear_time(piece: str) -> None:
     plain_text(piece * 20_000)
     parse_count(piece * 20_000)
     assert time.perf_counter() - start < 3
+
+
+def test_a_list_left_open_in_a_thought_ends_with_it() -> None:
+    text = "<think>see <objects><region1></think>It is <region2>, <objects><region0>"
+    cited = parse_answer(text, 3).citations
+    assert [(c.region, c.part, c.phrase) for c in cited] == [
+        (1, "thought", ""),
+        (2, "answer", None),
+        (0, "answer", ""),
+    ]
+    assert [text[c.start : c.end] for c in cited] == ["<region1>", "<region2>", "<region0>"]

@@ -156,12 +156,13 @@ class Grammar:
             return replace(state, place=Place.LABEL)
         if token == markup.objects[0]:
             return replace(state, place=Place.LIST)
+        earlier: frozenset[int] = frozenset()  # sections come in order, each once
         for opening, closing in markup.sections:
             if token == opening:
-                return replace(state, awaited=closing, spent=state.spent | {opening})
-            # Some chat layouts open the thought in the prompt, so its end may come alone.
+                return replace(state, awaited=closing, spent=state.spent | earlier | {opening})
+            earlier |= {opening, closing}
             if token == closing:
-                return replace(state, awaited=None, spent=state.spent | {opening, closing})
+                return replace(state, awaited=None, spent=state.spent | earlier)
         return state
 
     def _not_in_text(self, state: State) -> frozenset[int]:
@@ -170,7 +171,8 @@ class Grammar:
         absent = markup.regions[self.num_regions :]
         banned = markup.never.union(absent, (markup.ground[1], markup.objects[1]), state.spent)
         if state.awaited is None:
-            return banned
+            # Some chat layouts open the thought in the prompt, so only its end may come alone.
+            return banned.union(closing for _, closing in markup.sections[1:])
         others = {tag for section in markup.sections for tag in section} - {state.awaited}
         return banned | others | markup.ends
 

@@ -9,6 +9,7 @@ one raises; here the order is kept and an unknown one is reported.
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 
 from fo1.prompts import ANSWER_CLOSE, ANSWER_OPEN, NONE_TEXT, THINK_CLOSE, THINK_OPEN
 from fo1.results import Answer, Citation, Grounding, RegionText
@@ -27,7 +28,9 @@ _STRAY = re.compile(
 )
 _LIST = re.compile(rf"<objects?>{_RUN}(?:</objects?>)?", re.IGNORECASE | re.DOTALL)
 _CHAT = re.compile(r"<\|[^<>|\s]*\|>")
-_MARKUP = re.compile(r"</?(?:ground|objects?|think|answer)>|<region(?:[0-9]+|feat)>", re.IGNORECASE)
+_MARKUP = re.compile(
+    rf"</?(?:ground|objects?|think|answer)>|<region(?:[0-9]+|feat)>|{_CHAT.pattern}", re.IGNORECASE
+)
 _SPACES = re.compile(r"\s+")
 _BEFORE_STOP = re.compile(r"\s+([.,;:!?])")
 
@@ -167,9 +170,11 @@ def _read_pairs(
 def _read_citations(text: str, num_regions: int) -> Iterator[Citation]:
     """Yield every mention of an existing region, in order, with its place in the text."""
     start, end = _thought_span(text)
+    bounds = (0, max(start, 0), max(end, 0), len(text))  # no list reaches out of the thought
     lists = [
         (pair.start("list"), pair.end("list"), _label(_CHAT.sub("", pair["label"] or "")))
-        for pair in _PAIR.finditer(text)
+        for low, high in pairwise(bounds)
+        for pair in _PAIR.finditer(text, low, high)
     ]
     waiting = iter(lists)
     opened, closed, phrase = next(waiting, (len(text), len(text), ""))

@@ -85,6 +85,13 @@ class Task(StrEnum):
     ASK = "ask"
 
 
+QUERY_TASKS: Final = (Task.DETECT, Task.REFER, Task.COUNT)
+"""Tasks whose queries are matched with regions."""
+
+REGION_TASKS: Final = (Task.DESCRIBE, Task.READ)
+"""Tasks that say something about single regions."""
+
+
 @dataclass(frozen=True, slots=True)
 class Picture:
     """A picture in a message, with the regions that follow it."""
@@ -150,16 +157,16 @@ def placed_regions(prompt: str) -> tuple[int, ...]:
 
 
 def renumber(text: str, numbers: Mapping[int, int]) -> str:
-    """Return a text in which every region that has a new number is called by it; others stay.
+    """Return a text in which every region is called by its new number; without one, in plain words.
 
     Example:
         >>> renumber("<region0> on <region7>", {0: 100, 1: 101})
-        '<region100> on <region7>'
+        '<region100> on region 7'
     """
 
     def new(match: re.Match[str]) -> str:
         number = numbers.get(int(match[1]))
-        return match[0] if number is None else region_token(number)
+        return f"region {int(match[1])}" if number is None else region_token(number)
 
     return _REGION.sub(new, text)
 

@@ -328,8 +328,9 @@ class Answer:
         for keeps the regions that others found.
         """
         apart = tuple({answer.text: answer for answer in answers}.values())
+        problems = tuple(dict.fromkeys(line for answer in answers for line in answer.problems))
         if len(apart) == 1:
-            return apart[0]
+            return replace(apart[0], problems=problems)
         found: dict[str, dict[int, None]] = {}
         citations: list[Citation] = []
         start = 0
@@ -346,7 +347,7 @@ class Answer:
             text="\n".join(answer.text for answer in apart),
             answer="\n".join(answer.answer for answer in apart),
             groundings=tuple(Grounding(phrase, tuple(rows)) for phrase, rows in found.items()),
-            problems=tuple(dict.fromkeys(line for answer in apart for line in answer.problems)),
+            problems=problems,
             thought="\n".join(thoughts) if thoughts else None,
             citations=tuple(citations),
         )

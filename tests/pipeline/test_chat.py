@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from fo1.errors import FO1Error, InputError, QueryError
-from fo1.pipeline import FO1, Reply, Scene
+from fo1.pipeline import FO1, Reply, Request, Scene
 from fo1.pipeline.chat import Chat, write
-from fo1.pipeline.engine import Engine
-from fo1.prompts import Picture, Turn
+from fo1.pipeline.engine import Engine, Text
+from fo1.prompts import Picture, Task, Turn
 from tests import tiny
 from tests.pipeline.conftest import SIZE, front, record
 
@@ -103,7 +103,8 @@ def test_many_regions_over_several_pictures_make_tiles(writing: FO1, monkeypatch
         ([user("a"), {"role": "assistant", "content": "b"}], "not the user's"),
         ([user("a"), {"role": "system", "content": "b"}], "the system speaks first"),
         ([user(image(1), image(1))], "holds no text"),
-        ([user(" ")], "question is empty"),
+        ([user(" ")], "holds no text"),
+        ([{"role": "system", "content": "<region0>"}, user("a")], "region 0 does not exist"),
         ([user(image(2), text("is it <region2>?"))], "region 2 does not exist.*regions 0 to 1"),
         ([user("is it <region0>?")], "region 0 does not exist.*no regions"),
         ([user({"type": "video", "video": "a.mp4"}, text("a"))], "message 0 holds a part"),
@@ -176,7 +177,7 @@ def test_a_batch_equals_single_runs_token_for_token(writing: FO1, monkeypatch) -
     together = write(chats, writing.engine)
     assert together == [write([chat], writing.engine)[0] for chat in chats]
     assert together[::-1] == write(chats[::-1], writing.engine)
-    assert len({answers[0].text for answers in together}) == len(chats)
+    assert len({said.answer.text for said in together}) == len(chats)
 
 
 @pytest.mark.parametrize("score", [False, True])
@@ -230,9 +231,51 @@ def test_a_thought_is_kept_apart(writing: FO1, monkeypatch) -> None:
     assert [(c.region, c.part) for c in answer.citations] == [(1, "thought"), (0, "answer")]
 
 
-def test_an_answer_that_was_cut_says_so(writing: FO1) -> None:
+@pytest.mark.parametrize(
+    "request_",
+    [
+        Request(task=Task.DETECT, queries=("cat",)),
+        Request(task=Task.REFER, queries=("cat",)),
+        Request(task=Task.COUNT, queries=("cat",)),
+        Request(task=Task.DESCRIBE, regions=(0,)),
+        Request(task=Task.READ, regions=(0,)),
+        Request(task=Task.GROUND),
+        Request(task=Task.SIMILAR, regions=(0,)),
+        Request(task=Task.ASK, queries=("what is this?",)),
+    ],
+    ids=lambda request: str(request.task),
+)
+def test_an_answer_that_was_cut_says_so(writing: FO1, monkeypatch, request_: Request) -> None:
     scene = writing.encode(tiny.picture(*SIZE), tiny.boxes(2, *SIZE))
-    assert any("was cut" in problem for problem in scene.ask("what is this?").problems)
+    monkeypatch.setattr(Engine, "generate", lambda _, rows: [Text("a cup", False) for _ in rows])
+    assert any("was cut" in problem for problem in scene.answer(request_).problems)
+    monkeypatch.setattr(Engine, "generate", lambda _, rows: [Text("a cup") for _ in rows])
+    assert not any("was cut" in problem for problem in scene.answer(request_).problems)
+
+
+def test_texts_of_one_message_keep_their_spaces(writing: FO1, monkeypatch) -> None:
+    rows = record(monkeypatch, "no", "no")
+    writing.chat([user(text("Compare "), text("both "), text("cups."))])
+    assert "user\nCompare both cups.<|im_end|>" in rows[0].prompt
+    writing.chat([user(text(" "), image(1), text("what?"))])
+    assert rows[1].prompt.count("<image>") == 1
+
+
+def test_system_and_history_take_part_in_tiles(writing: FO1, monkeypatch) -> None:
+    monkeypatch.setattr(Engine, "max_regions", 3)
+    rows = record(monkeypatch, "<region0><region1>", "<region0>", "<region2>", *["no"] * 4)
+    messages = [
+        {"role": "system", "content": "mind <region4>"},
+        user(image(5), text("what is here?")),
+    ]
+    reply = writing.chat(messages)
+    assert ["mind <region2>" in row.prompt for row in rows] == [True, True]
+    assert reply.answer.text == "<region0><region1>\n<region2>"
+    rows.clear()
+    # An answer may name more regions than a tile shows; those that are not shown are words there.
+    writing.chat([*messages, reply.message, user("and why?")])
+    assert "assistant\n<region0><region1>\nregion 2<|im_end|>" in rows[0].prompt
+    assert "assistant\nregion 0region 1\n<region0><|im_end|>" in rows[1].prompt
 
 
 @torch.inference_mode()

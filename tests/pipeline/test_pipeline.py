@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,9 @@ from fo1.errors import BoxError, CheckpointError, ImageError, InputError, QueryE
 from fo1.lexicon import Lexicon
 from fo1.models.decoding import decode
 from fo1.models.scoring import Branches, evidence_chance, join_evidence
+from fo1.models.ssd import SSDMobileNetV2
 from fo1.pipeline import DEFAULT_THRESHOLD, FO1, Request, Scene
 from fo1.pipeline.engine import Engine, Row, Text
-from fo1.pipeline.vocabulary import Vocabulary
 from fo1.prompts import (
     Picture,
     Task,
@@ -30,6 +29,7 @@ from fo1.prompts import (
     scene_prefix,
 )
 from fo1.proposals import get_proposer
+from fo1.proposals.detector import SSDProposer
 from fo1.results import Detections, Proposals
 from tests import tiny
 from tests.pipeline.conftest import SIZE, front
@@ -500,18 +500,29 @@ def test_a_model_that_sees_with_the_detector_proposes_with_it(seeing: FO1, tmp_p
     assert alone.propose(picture) == proposer.propose(picture)
 
 
+def test_proposals_called_given_are_still_proposals(scoring: FO1, monkeypatch) -> None:
+    scene = scoring.encode(tiny.picture(*SIZE), Proposals(FAR, [0.25, 0.81, 0.64], "given"))
+    assert scene.proposed
+    with probabilities(monkeypatch, [[0.9], [0.1], [0.9]]):
+        found = scene.detect("cat", threshold=0.2)
+    assert found.regions.tolist() == [2, 1]
+    np.testing.assert_allclose(found.scores, np.sqrt([0.9 * 0.64, 0.1 * 0.81]), rtol=1e-5)
+
+
 def test_a_detector_is_loaded_once(seeing: FO1, tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "ssd.safetensors").write_bytes(b"")
-    made: list[object] = []
+    made: list[SSDProposer] = []
 
-    def load(*_: Any) -> object:
-        made.append(object())
+    def load(*_: Any) -> SSDProposer:
+        made.append(SSDProposer(SSDMobileNetV2()))
         return made[-1]
 
     monkeypatch.setattr("fo1.pipeline.proposers.SSDProposer.load", load)
     model = FO1(seeing.engine, tmp_path)
     parts = model.get_proposer("nanodet+ssd").proposers
     assert parts == (model.get_proposer("nanodet"), model.get_proposer("ssd"))
+    wide = model.get_proposer("ssd", limit=250)
+    assert (wide.limit, wide.model is made[0].model) == (250, True)
     assert len(made) == 1
 
 
@@ -610,21 +621,3 @@ def test_unknown_proposers_and_devices_are_found_before_loading() -> None:
         FO1.from_pretrained("nowhere", proposer="foo")
     with pytest.raises(InputError, match="device 'abacus'"):
         FO1.from_pretrained("nowhere", device="abacus")
-
-
-def test_models_with_a_vocabulary_describe_by_its_names(scoring: FO1) -> None:
-    engine = scoring.engine
-    names = ("cat", "coffee cup", "tree")
-    encoded = engine.processor.tokenizer(list(names), add_special_tokens=False)["input_ids"]
-    sources = engine.model.config.score_config.evidence_sources
-    vocabulary = Vocabulary(names, tuple(map(tuple, encoded)), ((((),) * 3),) * len(sources))
-    named = FO1(replace(engine, vocabulary=vocabulary), Path("nowhere"), proposer="grid")
-    scene = named.encode(tiny.picture(*SIZE), boxes=tiny.boxes(4, *SIZE))
-    texts = scene.describe(regions=[2, 0])
-    assert [t.region for t in texts] == [2, 0]
-    assert {t.text for t in texts} <= set(names)
-    # The slow way: each name alone, without packing.
-    table = engine.model.get_input_embeddings().weight
-    words = torch.stack([table[list(ids)].mean(0) for ids in encoded])
-    logits = engine.model.score_head.name_logits(scene.tensors.regions.embeddings[[2, 0]], words)
-    assert [t.text for t in texts] == [names[i] for i in logits.argmax(-1).tolist()]

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import fo1
 from fo1.errors import InputError, short_name
-from fo1.prompts import Task
+from fo1.prompts import REGION_TASKS, Task
 from fo1.proposals import names
 
 DOCTOR = "doctor"
@@ -213,7 +213,7 @@ def _add_task(parser: Parser, task: Task) -> None:
         parser.add_argument(
             "-q", "--query", metavar="TEXT", action="append", help=f"{what}{several}"
         )
-    if task in (Task.DESCRIBE, Task.READ, Task.SIMILAR):
+    if task in (*REGION_TASKS, Task.SIMILAR):
         unnamed = {Task.SIMILAR: "", Task.DESCRIBE: "repeat it; ", Task.READ: "repeat it; "}[task]
         unnamed += "" if task is Task.SIMILAR else "up to ten of the boxes if left out"
         parser.add_argument(

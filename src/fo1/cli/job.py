@@ -11,12 +11,11 @@ from fo1.cli.arguments import SEPARATOR, Arguments
 from fo1.cli.pictures import find_pictures
 from fo1.errors import InputError, QueryError, short_name
 from fo1.geometry import Boxes, check_boxes
-from fo1.prompts import Task
+from fo1.prompts import QUERY_TASKS, Task
 from fo1.proposals import FileProposer, names
 from fo1.proposals.base import DEFAULT_LIMIT
 
 _FOLDER_SUFFIX = ".png"
-_QUERY_TASKS = (Task.DETECT, Task.REFER, Task.COUNT)
 _PARTS = ("{stem}", "{index}")
 
 
@@ -180,7 +179,7 @@ def _unused(target: Path, taken: dict[str, int]) -> Path:
 
 def _example(task: Task) -> str:
     options = {Task.ASK: ' -q "what is this?"', Task.SIMILAR: " --boxes boxes.json --region 0"}
-    query = " -q cat" if task in _QUERY_TASKS else options.get(task, "")
+    query = " -q cat" if task in QUERY_TASKS else options.get(task, "")
     return f"for example: fo1 {task} photo.jpg{query}"
 
 
@@ -192,7 +191,7 @@ def _queries(task: Task, given: Sequence[str]) -> tuple[str, ...]:
             )
         prompts.ask(given[0])
         return tuple(given)
-    if task not in _QUERY_TASKS:
+    if task not in QUERY_TASKS:
         return ()
     pieces = [piece for text in given for piece in text.split(SEPARATOR) if piece.strip()]
     if not pieces:

@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 from fo1.errors import short_name
 from fo1.pipeline import Outcome, Scene
-from fo1.prompts import Task
+from fo1.prompts import REGION_TASKS, Task
 
 Row: TypeAlias = dict[str, Any]
 """One picture's result or failure, ready for JSON."""
@@ -70,7 +70,7 @@ def show(row: Row) -> str:
 def _summary(row: Row) -> str:
     if row["count"] is not None:
         return f"count {row['count']}"
-    if row["task"] in (Task.DESCRIBE, Task.READ):
+    if row["task"] in REGION_TASKS:
         return _number(len(row["texts"]), "text")
     if row["detections"] or row["text"] is None:
         return _number(len(row["detections"]), "detection")

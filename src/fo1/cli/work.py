@@ -16,7 +16,7 @@ from fo1.errors import FO1Error, short_name
 from fo1.imaging import load_image
 from fo1.pipeline import FO1, Outcome, Request, Scene
 from fo1.pipeline.answering import MOST_UNNAMED
-from fo1.prompts import Task
+from fo1.prompts import REGION_TASKS
 from fo1.proposals.base import DEFAULT_LIMIT
 from fo1.results import Detections
 from fo1.visualize import draw, save_picture
@@ -92,7 +92,7 @@ def _answer(
     seconds = {"load": load + watch.lap()}
     boxes = job.boxes
     if boxes is None:
-        unnamed = job.task in (Task.DESCRIBE, Task.READ) and job.regions is None
+        unnamed = job.task in REGION_TASKS and job.regions is None
         boxes = model.propose(picture, limit=MOST_UNNAMED if unnamed else DEFAULT_LIMIT)
     seconds["propose"] = watch.lap()
     scene = model.encode(picture, boxes)

@@ -12,7 +12,7 @@ from fo1.evaluation.metrics import Estimate, Floats, accuracy, estimate, f1
 from fo1.evaluation.report import Table
 from fo1.lexicon import normalise
 from fo1.pipeline import Scene
-from fo1.pipeline.chat import join, question, write
+from fo1.pipeline.chat import question, write
 
 _ARTICLES = ("a", "an", "the")
 
@@ -54,7 +54,7 @@ class Written:
         pairs: set[tuple[str, int]] = set()
         for name in case.names:  # one at a time: a long list is not what it was trained on
             (said,) = write([question(scene, prompts.detect([name]))], scene.engine)
-            regions = join(said).regions
+            regions = said.answer.regions
             pairs |= {(name, region) for region in regions}
             if name in case.absent:
                 self.refused.append((picture, float(not regions)))

@@ -154,6 +154,7 @@ def _choose(live: Sequence[_Row], logits: Tensor, seen: Tensor, penalty: float) 
     scores = logits.clone()
     if penalty != 1.0:
         # Source: CTRL, arXiv 1909.05858, section 4.1, with the sign rule of the host's library.
+        seen = seen.to(scores.device)
         told = scores.gather(1, seen)
         scores.scatter_(1, seen, torch.where(told < 0, told * penalty, told / penalty))
     for place, row in enumerate(live):

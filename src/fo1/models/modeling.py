@@ -206,7 +206,7 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
                 f"got {len(rows)} regions but {count} region placeholders; pass boxes through FO1Processor"
             )
         return embeddings.masked_scatter(
-            mask[..., None].expand_as(embeddings), rows.to(embeddings.dtype)
+            mask[..., None].expand_as(embeddings), rows.to(embeddings)
         )
 
     def host_inputs(

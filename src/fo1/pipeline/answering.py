@@ -9,35 +9,21 @@ task of models without one, is written and then parsed.
 import re
 from collections.abc import Sequence
 
-import numpy as np
-import numpy.typing as npt
-
 from fo1 import prompts
 from fo1.errors import QueryError
-from fo1.geometry import nms
 from fo1.parsing import parse_count, parse_region_texts, plain_text
-from fo1.pipeline.chat import Chat, Reply, join, question, write
+from fo1.pipeline import naming
+from fo1.pipeline.chat import Chat, Reply, Written, question, write
 from fo1.pipeline.engine import Engine
-from fo1.pipeline.request import GIVEN, QUERY_TASKS, EncodedScene, Outcome, Request
-from fo1.prompts import Task, clean_name
-from fo1.results import Answer, Detections, RegionText
-
-LABEL_OVERLAP = 0.5
-"""Above this IoU with a better detection of the same label, a proposed box is a copy of it."""
-
-LABEL_CONTAINMENT = 0.85
-"""Above this share of the smaller box, a proposed box and a better one of its label are one thing:
-a part of it, or a box around it and its surroundings."""
+from fo1.pipeline.request import EncodedScene, Outcome, Request
+from fo1.pipeline.selection import as_detections, as_named, best_first, final_scores
+from fo1.prompts import QUERY_TASKS, REGION_TASKS, Task, clean_name
+from fo1.results import Detections, RegionText
 
 MOST_UNNAMED = 10
 """Up to this many regions are described or read when none are named."""
 
-_REGION_TASKS = (Task.DESCRIBE, Task.READ)
 _REGION = re.compile(r"<region([0-9]+)>", re.IGNORECASE)
-
-
-Written = Sequence[Sequence[Answer]]
-"""Per question one answer per tile."""
 
 
 def answer(scenes: Sequence[EncodedScene], request: Request) -> list[Outcome]:
@@ -50,10 +36,10 @@ def answer(scenes: Sequence[EncodedScene], request: Request) -> list[Outcome]:
         filled = [scene for scene in scenes if len(scene)]
         found = iter(_search(filled, request) if filled else ())
         return [next(found) if len(scene) else _nothing(scene, request) for scene in scenes]
-    if request.task is Task.DESCRIBE and request.detail == "brief" and scenes[0].engine.vocabulary:
-        return [_names(scene, request) for scene in scenes]
+    if naming.answers_by_names(scenes[0], request):
+        return [_by_names(scene, request) for scene in scenes]
     written = _write(scenes, request)
-    read = _region_texts if request.task in _REGION_TASKS else _sentence
+    read = _region_texts if request.task in REGION_TASKS else _sentence
     return [read(scene, request, said) for scene, said in zip(scenes, written, strict=True)]
 
 
@@ -79,13 +65,13 @@ def reply(chat: Chat, engine: Engine) -> Reply:
     Raises:
         QueryError: more regions are named than the model has index tokens.
     """
-    said = join(write([chat], engine)[0])
+    said = write([chat], engine)[0].answer
     named: list[list[tuple[str, int]]] = [[] for _ in chat.scenes]
     for grounding in said.groundings:
         for region in grounding.regions:
             picture, own = chat.locate(region)
             named[picture].append((grounding.phrase or str(Task.ASK), own))
-    found = [_named(scene, pairs) for scene, pairs in zip(chat.scenes, named, strict=True)]
+    found = [as_named(scene, pairs) for scene, pairs in zip(chat.scenes, named, strict=True)]
     return Reply(said, tuple(found))
 
 
@@ -111,11 +97,11 @@ def _questions(scene: EncodedScene, request: Request) -> list[Chat]:
         case Task.ASK:
             (query,) = request.queries
             texts = [prompts.ask(query, num_regions=len(scene), think=request.think)]
-    about_all = request.task not in _REGION_TASKS
+    about_all = request.task not in REGION_TASKS
     return [question(scene, text, all_regions=about_all) for text in texts]
 
 
-def _write(scenes: Sequence[EncodedScene], request: Request) -> list[Written]:
+def _write(scenes: Sequence[EncodedScene], request: Request) -> list[list[Written]]:
     """Return per scene the answers to its questions."""
     asked = [_questions(scene, request) for scene in scenes]
     written = iter(write([chat for chats in asked for chat in chats], scenes[0].engine))
@@ -135,21 +121,13 @@ def _match(scenes: Sequence[EncodedScene], request: Request) -> list[Outcome]:
     tables = scenes[0].engine.match([scene.tensors for scene in scenes], request.queries)
     outcomes: list[Outcome] = []
     for scene, table in zip(scenes, tables, strict=True):
-        given = scene.proposer == GIVEN
-        # The usual rule of detectors that judge box and class apart (FCOS, arXiv 1904.01355).
-        scores = table if given else np.sqrt(table * scene.proposal_scores[:, None])
+        scores = final_scores(scene, table)
         parts: list[Detections] = []
-        for column, query in enumerate(request.queries):
-            kept = np.flatnonzero(scores[:, column] >= request.least_score())
-            kept = kept[np.argsort(-scores[kept, column], kind="stable")]
-            if request.task is Task.REFER:
-                kept = kept[:1]
-            elif not given:
-                apart = nms(
-                    scene.regions[kept], scores[kept, column], LABEL_OVERLAP, LABEL_CONTAINMENT
-                )
-                kept = kept[apart]
-            parts.append(_detections(scene, [query] * len(kept), kept, scores[kept, column]))
+        for number, query in enumerate(request.queries):
+            own = scores[:, number]
+            kept = best_first(scene, own, request.least_score())
+            kept = kept[:1] if request.task is Task.REFER else kept
+            parts.append(as_detections(scene, [query] * len(kept), kept, own[kept]))
         found = Detections.merge(parts)
         count = len(found) if request.task is Task.COUNT else None
         outcomes.append(Outcome(detections=found, count=count))
@@ -165,33 +143,42 @@ def _nothing(scene: EncodedScene, request: Request) -> Outcome:
     )
 
 
-def _found(scene: EncodedScene, request: Request, written: Written) -> Outcome:
+def _found(scene: EncodedScene, request: Request, written: Sequence[Written]) -> Outcome:
     """Return what a written answer to detect, refer or count says."""
     pairs: list[tuple[str, int]] = []
+    texts: list[str] = []
     problems: list[str] = []
     count = 0
     # One question names all things to detect; refer and count ask for each apart.
     asked = [request.queries] if request.task is Task.DETECT else [(q,) for q in request.queries]
-    for tiles, names in zip(written, asked, strict=True):
-        for said in tiles:
-            problems += said.problems
-            found: dict[tuple[str, int], None] = {}
-            for grounding in said.groundings:
-                label = _asked_label(grounding.phrase, names, request.task)
-                if label is None:
-                    problems.append(f"label '{grounding.phrase}' was not asked for")
-                    continue
-                found |= dict.fromkeys((label, region) for region in grounding.regions)
-            stated = parse_count(said.text)
-            count += len(found) if stated is None else stated
-            pairs += found
-    text = "\n".join(Answer.merge(tiles).text for tiles in written)
+    for said, names in zip(written, asked, strict=True):
+        answer = said.answer
+        texts.append(answer.text)
+        problems += answer.problems
+        found: dict[tuple[str, int], None] = {}
+        for grounding in answer.groundings:
+            label = _asked_label(grounding.phrase, names, request.task)
+            if label is None:
+                problems.append(f"label '{grounding.phrase}' was not asked for")
+                continue
+            found |= dict.fromkeys((label, region) for region in grounding.regions)
+        pairs += found
+        count += _number(said, len(found))
     return Outcome(
-        detections=_named(scene, pairs, request.threshold),
-        text=_readable(text) or None,
+        detections=as_named(scene, pairs, request.threshold),
+        text=_readable("\n".join(texts)) or None,
         count=count if request.task is Task.COUNT else None,
         problems=tuple(dict.fromkeys(problems)),
     )
+
+
+def _number(said: Written, found: int) -> int:
+    """Return how many there are by a written answer that names `found` regions."""
+    stated = [number for part in said.parts if (number := parse_count(part.text)) is not None]
+    if len(said.parts) == 1:
+        return stated[0] if stated else found
+    # Every part sees the whole picture, so what they state must not be added up.
+    return found or max(stated, default=0)
 
 
 def _asked_label(phrase: str, names: Sequence[str], task: Task) -> str | None:
@@ -203,24 +190,24 @@ def _asked_label(phrase: str, names: Sequence[str], task: Task) -> str | None:
     return names[0] if len(names) == 1 else None
 
 
-def _names(scene: EncodedScene, request: Request) -> Outcome:
-    """Return a name for each region, by models that have a vocabulary to choose from."""
-    regions = named_regions(scene, request)
-    names = scene.engine.name_regions(scene.tensors, regions) if regions else []
-    return Outcome(
-        detections=Detections.empty(scene.image_size),
-        texts=tuple(RegionText(r, name) for r, name in zip(regions, names, strict=True)),
-    )
+def _by_names(scene: EncodedScene, request: Request) -> Outcome:
+    """Return the outcome of describe, ground or similar by models that choose from a list of names."""
+    if request.task is Task.GROUND:
+        return naming.ground(scene, request)
+    if request.task is Task.SIMILAR:
+        prompts.check_regions(request.regions or (), len(scene))
+        return naming.similar(scene, request)
+    return naming.describe(scene, named_regions(scene, request))
 
 
-def _region_texts(scene: EncodedScene, request: Request, written: Written) -> Outcome:
+def _region_texts(scene: EncodedScene, request: Request, written: Sequence[Written]) -> Outcome:
     """Return what was written about each region."""
     texts: list[RegionText] = []
     problems: list[str] = []
-    for region, (said,) in zip(named_regions(scene, request), written, strict=True):
-        found, wrong = parse_region_texts(said.text, [region])
+    for region, said in zip(named_regions(scene, request), written, strict=True):
+        found, wrong = parse_region_texts(said.answer.text, [region])
         texts += found
-        problems += wrong
+        problems += [*wrong, *said.notes]
     return Outcome(
         detections=Detections.empty(scene.image_size),
         texts=tuple(texts),
@@ -228,47 +215,22 @@ def _region_texts(scene: EncodedScene, request: Request, written: Written) -> Ou
     )
 
 
-def _sentence(scene: EncodedScene, request: Request, written: Written) -> Outcome:
+def _sentence(scene: EncodedScene, request: Request, written: Sequence[Written]) -> Outcome:
     """Return a sentence with the regions that it names: ground, similar and ask."""
-    (tiles,) = written
-    said = Answer.merge(tiles) if request.task is Task.SIMILAR else join(tiles)
+    (said,) = written
+    answer = said.answer
     itself = request.regions or () if request.task is Task.SIMILAR else ()
     pairs = [
         (grounding.phrase or str(request.task), region)
-        for grounding in said.groundings
+        for grounding in answer.groundings
         for region in grounding.regions
         if region not in itself
     ]
     return Outcome(
-        detections=_named(scene, pairs, request.threshold),
-        answer=said,
-        text=_readable(said.text) or None,
-        problems=said.problems,
-    )
-
-
-def _named(
-    scene: EncodedScene, pairs: Sequence[tuple[str, int]], threshold: float | None = None
-) -> Detections:
-    """Return regions that a text named; their scores are those of the proposals."""
-    rows = np.array([region for _, region in pairs], dtype=np.int64)
-    labels = [label for label, _ in pairs]
-    found = _detections(scene, labels, rows, scene.proposal_scores[rows])
-    return found if threshold is None else found.filter(threshold)
-
-
-def _detections(
-    scene: EncodedScene,
-    labels: Sequence[str],
-    regions: npt.NDArray[np.int64],
-    scores: npt.NDArray[np.float32],
-) -> Detections:
-    return Detections(
-        boxes=scene.regions[regions],
-        labels=tuple(labels),
-        scores=scores,
-        regions=regions,
-        image_size=scene.image_size,
+        detections=as_named(scene, pairs, request.threshold),
+        answer=answer,
+        text=_readable(answer.text) or None,
+        problems=answer.problems,
     )
 
 

@@ -40,11 +40,49 @@ class Chat:
         """How many regions all pictures have."""
         return sum(map(len, self.scenes))
 
+    def named_regions(self) -> tuple[int, ...]:
+        """Return the regions that people name; each of them has to be shown with every question."""
+        told = [part for turn in self.turns if turn.role == "user" for part in turn.parts]
+        texts = [self.system or "", *(part for part in told if isinstance(part, str))]
+        return tuple(region for text in texts for region in prompts.regions_in(text))
+
     def locate(self, region: int) -> tuple[int, int]:
         """Return the picture that a region lies in, and its number there."""
         firsts = [0, *accumulate(map(len, self.scenes))]
         picture = int(np.searchsorted(firsts, region, side="right")) - 1
         return picture, region - firsts[picture]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What was written next in one chat, under the chat's numbers.
+
+    Args:
+        parts: one answer per tile.
+        complete: whether none of them was cut at the limit on new tokens.
+    """
+
+    parts: tuple[Answer, ...]
+    complete: bool = True
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """One line for everything that the caller should know about how it was written."""
+        notes: list[str] = []
+        if not self.complete:
+            notes.append("the answer was cut at the model's limit on new tokens")
+        if len(self.parts) > 1:
+            notes.append(
+                "there are more regions than index tokens: "
+                f"asked in {len(self.parts)} parts, answers joined"
+            )
+        return tuple(notes)
+
+    @property
+    def answer(self) -> Answer:
+        """All parts as one answer, the notes among its problems."""
+        joined = Answer.merge(self.parts)
+        return replace(joined, problems=(*joined.problems, *self.notes))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,8 +112,8 @@ def question(scene: EncodedScene, text: str, *, all_regions: bool = True) -> Cha
     return Chat((turn,), (scene,), all_regions=all_regions)
 
 
-def write(chats: Sequence[Chat], engine: Engine) -> list[tuple[Answer, ...]]:
-    """Return what the model writes next in each chat: one answer per tile.
+def write(chats: Sequence[Chat], engine: Engine) -> list[Written]:
+    """Return what the model writes next in each chat.
 
     Raises:
         QueryError: a chat names more regions than the model has index tokens.
@@ -83,35 +121,16 @@ def write(chats: Sequence[Chat], engine: Engine) -> list[tuple[Answer, ...]]:
     rows: list[Row] = []
     tiles: list[tuple[Tile, ...]] = []
     for chat in chats:
-        said = [part for turn in chat.turns for part in turn.parts if isinstance(part, str)]
-        wanted = [region for text in said for region in prompts.regions_in(text)]
-        own = split(chat.num_regions, engine.max_regions, wanted)
+        own = split(chat.num_regions, engine.max_regions, chat.named_regions())
         tiles.append(own if chat.all_regions else own[:1])
         rows += [_row(chat, tile, engine.model.config.repeat_regions) for tile in tiles[-1]]
     texts = iter(engine.generate(rows))
-    answers: list[tuple[Answer, ...]] = []
+    written: list[Written] = []
     for chat, own in zip(chats, tiles, strict=True):
-        written: list[Answer] = []
-        for tile in own:
-            text = next(texts)
-            answer = parse_answer(tile.to_chat(text.text), chat.num_regions)
-            if not text.complete:
-                cut = "the answer was cut at the model's limit on new tokens"
-                answer = replace(answer, problems=(*answer.problems, cut))
-            written.append(answer)
-        answers.append(tuple(written))
-    return answers
-
-
-def join(answers: Sequence[Answer]) -> Answer:
-    """Return the answers of all tiles as one; several are told in `problems`."""
-    joined = Answer.merge(answers)
-    if len(answers) == 1:
-        return joined
-    told = (
-        f"there are more regions than index tokens: asked in {len(answers)} parts, answers joined"
-    )
-    return replace(joined, problems=(*joined.problems, told))
+        said = [(tile, next(texts)) for tile in own]
+        parts = tuple(parse_answer(tile.to_chat(t.text), chat.num_regions) for tile, t in said)
+        written.append(Written(parts, all(text.complete for _, text in said)))
+    return written
 
 
 def _row(chat: Chat, tile: Tile, repeat_features: bool) -> Row:
@@ -126,7 +145,8 @@ def _row(chat: Chat, tile: Tile, repeat_features: bool) -> Row:
         return Picture(sum(picture == number for picture, _ in shown))
 
     turns = [Turn(turn.role, tuple(map(part_of, turn.parts))) for turn in chat.turns]
-    prompt = prompts.build_prompt(*turns, system=chat.system, repeat_features=repeat_features)
+    system = None if chat.system is None else tile.to_tile(chat.system)
+    prompt = prompts.build_prompt(*turns, system=system, repeat_features=repeat_features)
     placed = tuple(shown[region] for region in prompts.placed_regions(prompt))
     return Row(prompt, tuple(scene.tensors for scene in chat.scenes), placed, len(tile))
 
@@ -155,20 +175,23 @@ def read_messages(
         if role == "system":
             if number or any(kind != "text" for kind, _, _ in parts):
                 raise InputError(f"message {number}: the system speaks first and in text; move it")
-            system = " ".join(str(text) for _, text, _ in parts) or None
+            system = "".join(text for _, text, _ in parts) or None
             continue
-        scenes += [encode(value, boxes) for kind, value, boxes in parts if kind == "image"]
+        own = [encode(value, boxes) for kind, value, boxes in parts if kind == "image"]
+        scenes += own
         known = sum(map(len, scenes))
-        images = iter(scenes[len(scenes) - sum(kind == "image" for kind, _, _ in parts) :])
+        pictures = iter(own)
         content = tuple(
-            Picture(len(next(images))) if kind == "image" else _said(role, value, known)
+            Picture(len(next(pictures))) if kind == "image" else _said(role, value, known)
             for kind, value, _ in parts
         )
         turns.append(Turn(cast(Role, role), content))
     if not turns or turns[-1].role != "user":
         raise InputError("the last message is not the user's, so nothing is asked; add a question")
-    if not any(isinstance(part, str) for part in turns[-1].parts):
+    if not any(isinstance(part, str) and part.strip() for part in turns[-1].parts):
         raise QueryError("the last message holds no text; add a question")
+    if system is not None:
+        system = _said("system", system, sum(map(len, scenes)))
     return Chat(tuple(turns), tuple(scenes), system)
 
 
@@ -200,8 +223,6 @@ def _parts(message: object, number: int) -> tuple[str, list[tuple[str, Any, Any]
 
 
 def _said(role: str, text: str, num_regions: int) -> str:
-    """Return a text that names existing regions only; a user's other markup is made harmless."""
-    if role == "user":
-        return prompts.ask(text, num_regions=num_regions)
+    """Return a text that names existing regions only; a person's other markup is made harmless."""
     prompts.check_regions(prompts.regions_in(text), num_regions)
-    return text
+    return text if role == "assistant" else prompts.neutralise(text, keep_regions=True)

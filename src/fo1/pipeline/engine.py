@@ -230,8 +230,13 @@ class Engine:
         return config.evidence_gains or [1.0] * len(config.evidence_sources)
 
     @torch.inference_mode()
-    def name_regions(self, scene: SceneTensors, regions: Sequence[int]) -> list[str]:
-        """Return the name of the vocabulary that fits each region best; the language model does not run."""
+    def name_fit(
+        self, scene: SceneTensors, regions: Sequence[int]
+    ) -> tuple[tuple[str, ...], npt.NDArray[np.float32]]:
+        """Return the M names of the vocabulary and (len(regions), M) probabilities that each fits.
+
+        The language model does not run.
+        """
         vocabulary, head = self.vocabulary, self.model.score_head
         if vocabulary is None or head is None:
             raise ValueError(f"model {self.name!r} has no vocabulary to name regions from")
@@ -244,7 +249,7 @@ class Engine:
         if chosen.evidence:
             chance = evidence_chance(chosen.evidence, vocabulary.classes, self._gains())
             fit = join_evidence(fit, *chance, torch.tensor(True, device=fit.device))
-        return [vocabulary.names[best] for best in fit.argmax(-1).tolist()]
+        return vocabulary.names, fit.float().cpu().numpy()
 
     @torch.inference_mode()
     def generate(self, rows: Sequence[Row]) -> list[Text]:

@@ -166,6 +166,7 @@ class FO1(Verbs):
         size = (picture.height, picture.width)
         if boxes is None:
             boxes = self._propose(picture, proposer, limit)
+        proposed = isinstance(boxes, Proposals)
         if isinstance(boxes, Proposals):
             proposals = Proposals(check_boxes(boxes.boxes, size), boxes.scores, boxes.source)
         else:
@@ -177,6 +178,7 @@ class FO1(Verbs):
             regions=proposals.boxes,
             proposal_scores=proposals.scores,
             proposer=proposals.source,
+            proposed=proposed,
             tensors=self.engine.encode(picture, proposals.boxes),
             engine=self.engine,
         )

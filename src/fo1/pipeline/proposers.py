@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from fo1.errors import InputError
 from fo1.models.nanodet import NanoDet
+from fo1.models.ssd import SSDMobileNetV2
 from fo1.pipeline.engine import Engine
 from fo1.proposals import Proposer, get_proposer, names
 from fo1.proposals.base import DEFAULT_LIMIT
@@ -43,6 +44,7 @@ class ModelProposers:
         auxiliary = engine.model.region_encoder.auxiliary
         self._detector: NanoDet | None = getattr(auxiliary, "detector", None)
         self._folder = folder if (folder / f"{_SSD}.safetensors").is_file() else None
+        self._ssd: SSDMobileNetV2 | None = None
         self._made: dict[tuple[str, int], Proposer] = {}
         self._lock = threading.Lock()
 
@@ -80,5 +82,7 @@ class ModelProposers:
         if name == _NANODET and self._detector is not None:
             return NanoDetProposer(self._detector, limit)
         if name == _SSD:
-            return SSDProposer.load(self._folder, limit)
+            # Another limit shares the weights.
+            self._ssd = self._ssd or SSDProposer.load(self._folder).model
+            return SSDProposer(self._ssd, limit)
         return get_proposer(name, limit=limit)

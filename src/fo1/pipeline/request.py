@@ -12,7 +12,7 @@ from fo1 import prompts
 from fo1.errors import InputError, QueryError
 from fo1.geometry import Boxes, Size
 from fo1.pipeline.engine import Engine, SceneTensors
-from fo1.prompts import Detail, Task, clean_name
+from fo1.prompts import QUERY_TASKS, Detail, Task, clean_name
 from fo1.results import Answer, Detections, RegionText
 
 GIVEN = "given"
@@ -25,9 +25,6 @@ Chosen by eye, under the usual 0.5: a wrong box costs more than asking for a low
 not fitted to anything; see docs/nano.md.
 """
 
-QUERY_TASKS = (Task.DETECT, Task.REFER, Task.COUNT)
-"""Tasks whose queries are matched with regions."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EncodedScene:
@@ -38,6 +35,7 @@ class EncodedScene:
         regions: (N, 4) float32, xyxy pixels of the original picture.
         proposal_scores: (N,) float32 in [0, 1]; 1 for boxes that the caller gave.
         proposer: who proposed the regions; "given" for boxes that the caller gave.
+        proposed: whether the regions may be wrong or copies; False for boxes that the caller gave.
         tensors: what the model computed.
         engine: the model.
     """
@@ -46,6 +44,7 @@ class EncodedScene:
     regions: Boxes
     proposal_scores: npt.NDArray[np.float32]
     proposer: str
+    proposed: bool
     tensors: SceneTensors
     engine: Engine
 
