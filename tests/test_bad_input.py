@@ -110,6 +110,11 @@ TABLE = {
     "unknown option": Bad(
         f"{DETECT} --frob", "fo1 detect does not know '--frob'; see fo1 detect --help"
     ),
+    "picture that looks like an option": Bad(
+        "detect -dash.png -q cup",
+        "fo1 detect does not know '-dash.png'; for the file of that name write ./-dash.png",
+        {"-dash.png": b""},
+    ),
     "shortened option": Bad(
         f"{DETECT} --thresh 1", "fo1 detect does not know '--thresh'; see fo1 detect --help"
     ),
@@ -194,7 +199,8 @@ TABLE = {
     ),
     "region that is never proposed": Bad(
         "describe a.png --proposer grid --region 100",
-        "region 100 does not exist; this picture has regions 0 to 99",
+        "region 100 cannot be: at most 100 boxes are proposed; give --boxes with more, "
+        "or a lower number",
     ),
     "region that was not proposed": Bad(
         "describe a.png --proposer none --region 0",

@@ -328,3 +328,21 @@ def test_help_and_complaints_do_not_wait_for_torch() -> None:
     )
     env = {**os.environ, "PYTHONPATH": str(SOURCE)}
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env=env)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
+@pytest.mark.parametrize(
+    ("target", "line", "status"),
+    [
+        (">/dev/full", "cannot write the output (No space left on device); send it elsewhere", 1),
+        (">&-", "standard output is closed; open it, or send it to a file", 2),
+    ],
+)
+def test_output_that_cannot_be_written(
+    target: str, line: str, status: int, place: Path, folder: Path
+) -> None:
+    command = f"{sys.executable} -m fo1 detect a.png -q cat --proposer grid --model {folder} --json"
+    done = subprocess.run(
+        ["sh", "-c", f"{command} {target}"], cwd=place, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (status, f"fo1: {line}\n")

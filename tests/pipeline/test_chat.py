@@ -96,6 +96,7 @@ def test_many_regions_over_several_pictures_make_tiles(writing: FO1, monkeypatch
     [
         ([], "not the user's"),
         ("hello", "messages are a str"),
+        (None, "messages are a NoneType"),
         ({"role": "user", "content": "a"}, "messages are a dict"),
         ([{"role": "user"}], "message 0 has no role and content"),
         (["hi"], "message 0 has no role"),

@@ -395,8 +395,8 @@ def test_unusable_questions(scoring: FO1, ask: Any, words: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan")])
-def test_unusable_thresholds(scoring: FO1, threshold: float) -> None:
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan"), "0.5"])
+def test_unusable_thresholds(scoring: FO1, threshold: Any) -> None:
     with pytest.raises(InputError, match="from 0 to 1"):
         scene_of(scoring).detect("cat", threshold=threshold)
 
@@ -482,8 +482,11 @@ def test_proposals(scoring: FO1) -> None:
     assert scoring.encode(picture, proposer=Mine()).proposer == "mine"
     with pytest.raises(InputError, match="unknown proposer 'foo'; choose one of: nanodet"):
         scoring.encode(picture, proposer="foo")
-    with pytest.raises(InputError, match="limit is 0"):
-        scoring.encode(picture, limit=0)
+    for limit in (0, "3", 1.5):
+        with pytest.raises(InputError, match=f"limit is {limit!r}"):
+            scoring.encode(picture, limit=limit)
+    with pytest.raises(InputError, match="boxes and a proposer"):
+        scoring.encode(picture, [], proposer="grid")
 
 
 def test_a_model_that_sees_with_the_detector_proposes_with_it(seeing: FO1, tmp_path: Path) -> None:
@@ -621,3 +624,26 @@ def test_unknown_proposers_and_devices_are_found_before_loading() -> None:
         FO1.from_pretrained("nowhere", proposer="foo")
     with pytest.raises(InputError, match="device 'abacus'"):
         FO1.from_pretrained("nowhere", device="abacus")
+
+
+def test_a_checkpoint_is_not_blamed_for_how_it_is_loaded(folder: Path) -> None:
+    with pytest.raises(InputError, match=r"dtype is torch\.int8; give"):
+        FO1.from_pretrained(folder, dtype=torch.int8)
+    pytest.importorskip("accelerate")
+    with pytest.raises(InputError, match="device 'nonsense' cannot be used"):
+        FO1.from_pretrained(folder, device_map="nonsense")
+
+
+def test_loading_says_nothing(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    FO1.from_pretrained(folder, proposer="grid")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_every_region_asked_about_gets_a_text(writing: FO1, monkeypatch) -> None:
+    scene = writing.encode(tiny.picture(*SIZE), FAR)
+    with answers(monkeypatch, "STOP", ""):
+        outcome = scene.answer(Request(task=Task.READ, regions=(2, 0)))
+    assert [(item.region, item.text) for item in outcome.texts] == [(2, "STOP"), (0, "")]
+    assert outcome.problems == ("no text for region 0",)
+    nothing = writing.encode(tiny.picture(*SIZE), [])
+    assert nothing.answer(Request(task=Task.READ)).problems

@@ -28,6 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     out = sys.stdout
+    if out is None:  # closed by whoever started the process
+        return _fail("standard output is closed; open it, or send it to a file", WRONG_USE, words)
     if isinstance(out, TextIOWrapper):  # a terminal of few letters shows the rest escaped
         out.reconfigure(errors="backslashreplace")
     with Interrupts() as interrupts:
@@ -49,6 +51,10 @@ def _guarded(words: Sequence[str], out: TextIO, interrupts: Interrupts) -> int:
         return FAILED
     except FO1Error as error:
         return _fail(str(error), WRONG_USE, words)
+    except OSError as error:
+        _abandon(out)
+        reason = error.strerror or type(error).__name__
+        return _fail(f"cannot write the output ({reason}); send it elsewhere", FAILED, words)
     except Exception as error:  # the last edge: a user gets one line, --debug the traceback
         reason = " ".join(str(error).split())[:200]
         hint = "run it again with --debug, and see fo1 doctor"

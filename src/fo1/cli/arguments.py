@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, NoReturn
 
 import fo1
@@ -119,6 +120,8 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> Arguments:
     if unknown or (rest and arguments.command in WITHOUT_PICTURES):
         word = (unknown or rest)[0]
         known = f"see fo1 {arguments.command} --help"
+        if word.startswith("-") and Path(word).exists():
+            known = f"for the file of that name write ./{word}"
         raise InputError(f"fo1 {arguments.command} does not know '{short_name(word)}'; {known}")
     if arguments.command not in WITHOUT_PICTURES:
         arguments.images += [word for word in rest if word != "--"]
@@ -210,6 +213,7 @@ def _add_task(parser: Parser, task: Task) -> None:
     if task in (Task.DETECT, Task.REFER, Task.COUNT, Task.ASK):
         what = {Task.REFER: "the expression", Task.ASK: "the question"}.get(task, "a name")
         several = "" if task is Task.ASK else f"; repeat it, or put '{SEPARATOR}' between several"
+        several += "; the count is that of all" if task is Task.COUNT else ""
         parser.add_argument(
             "-q", "--query", metavar="TEXT", action="append", help=f"{what}{several}"
         )

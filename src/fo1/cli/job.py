@@ -77,8 +77,7 @@ def plan(arguments: Arguments) -> Job:
     images = find_pictures(arguments.images)
     targets = _targets(arguments.save, images)
     boxes = None if arguments.boxes is None else _read_boxes(arguments.boxes)
-    # What is proposed is known later, but never more than this.
-    check_region_numbers(task, queries, regions, DEFAULT_LIMIT if boxes is None else len(boxes))
+    check_region_numbers(task, queries, regions, None if boxes is None else len(boxes))
     return Job(
         task=task,
         images=images,
@@ -98,16 +97,28 @@ def plan(arguments: Arguments) -> Job:
 
 
 def check_region_numbers(
-    task: Task, queries: Sequence[str], regions: Sequence[int] | None, count: int
+    task: Task, queries: Sequence[str], regions: Sequence[int] | None, count: int | None
 ) -> None:
-    """Check that every region that is named exists among `count` regions.
+    """Check that every region that is named exists among the boxes given, or may be proposed.
+
+    Args:
+        task: what is asked.
+        queries: the question of ask may name regions.
+        regions: those named apart.
+        count: of the boxes given; None if boxes are to be proposed.
 
     Raises:
         QueryError: one does not.
     """
-    prompts.check_regions(regions or (), count)
-    if task is Task.ASK:
-        prompts.ask(queries[0], num_regions=count)
+    asked = prompts.regions_in(queries[0]) if task is Task.ASK else ()
+    named = (*(regions or ()), *asked)
+    if count is not None:
+        prompts.check_regions(named, count)
+    elif named and max(named) >= DEFAULT_LIMIT:
+        raise QueryError(
+            f"region {max(named)} cannot be: at most {DEFAULT_LIMIT} boxes are proposed; "
+            "give --boxes with more, or a lower number"
+        )
 
 
 def save_targets(save: str | None, images: Sequence[str]) -> tuple[Path | None, ...]:

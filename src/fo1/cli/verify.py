@@ -39,7 +39,9 @@ def report(found: Verification, *, as_json: bool = False) -> str:
     ]
     bad = sum(finding.status is Status.FAIL for finding in found.findings)
     lines.append(f"{bad} of {len(lines)} failed" if bad else "all in place")
-    lines += [_HINT, "", "what to report if it fails:", *_block(found)]
+    lines.append(_HINT)
+    if bad:
+        lines += ["", "what to report:", *_block(found)]
     return "\n".join(lines) + "\n"
 
 

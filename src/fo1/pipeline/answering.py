@@ -16,7 +16,7 @@ from fo1.pipeline import naming
 from fo1.pipeline.chat import Chat, Reply, Written, question, write
 from fo1.pipeline.engine import Engine
 from fo1.pipeline.request import EncodedScene, Outcome, Request
-from fo1.pipeline.selection import as_detections, as_named, best_first, final_scores
+from fo1.pipeline.selection import NO_REGIONS, as_detections, as_named, best_first, final_scores
 from fo1.prompts import QUERY_TASKS, REGION_TASKS, Task, clean_name
 from fo1.results import Detections, RegionText
 
@@ -139,7 +139,7 @@ def _nothing(scene: EncodedScene, request: Request) -> Outcome:
     return Outcome(
         detections=Detections.empty(scene.image_size),
         count=0 if request.task is Task.COUNT else None,
-        problems=("no regions were given, so nothing can be found",),
+        problems=(NO_REGIONS,),
     )
 
 
@@ -201,12 +201,12 @@ def _by_names(scene: EncodedScene, request: Request) -> Outcome:
 
 
 def _region_texts(scene: EncodedScene, request: Request, written: Sequence[Written]) -> Outcome:
-    """Return what was written about each region."""
+    """Return what was written about each region, "" where nothing was."""
     texts: list[RegionText] = []
-    problems: list[str] = []
+    problems: list[str] = [] if len(scene) else [NO_REGIONS]
     for region, said in zip(named_regions(scene, request), written, strict=True):
         found, wrong = parse_region_texts(said.answer.text, [region])
-        texts += found
+        texts += found or [RegionText(region, "")]
         problems += [*wrong, *said.notes]
     return Outcome(
         detections=Detections.empty(scene.image_size),

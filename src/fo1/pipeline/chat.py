@@ -165,7 +165,7 @@ def read_messages(
         InputError: a message has another form, or the last one is not the user's.
         QueryError: a user's text is empty, or a text names a region that does not exist.
     """
-    if isinstance(messages, str | Mapping):
+    if isinstance(messages, str | Mapping) or not isinstance(messages, Iterable):
         raise InputError(f"messages are a {type(messages).__name__}; {_CURE}")
     turns: list[Turn] = []
     scenes: list[EncodedScene] = []

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,6 +28,9 @@ from fo1.results import Proposals
 
 class FO1(Verbs):
     """A loaded model. `encode` makes a `Scene`; the verbs do that and ask, in one call.
+
+    All verbs take one picture or several and, besides what they ask, the options `boxes`, `proposer`
+    and `limit` of `encode`, and `batch_size`, the pictures that are answered in one pass (1).
 
     Several threads may share one object.
     """
@@ -131,8 +135,8 @@ class FO1(Verbs):
     def _propose(
         self, picture: Image.Image, proposer: str | Proposer | None, limit: int
     ) -> Proposals:
-        if limit < 1:
-            raise InputError(f"limit is {limit} proposals; give 1 or more")
+        if not isinstance(limit, Integral) or limit < 1:
+            raise InputError(f"limit is {limit!r} proposals; give a whole number, 1 or more")
         chosen = self.get_proposer(proposer, limit)
         found = chosen.propose(picture)
         source = found.source or chosen.name

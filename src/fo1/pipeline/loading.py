@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +14,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
 from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerBase
+from transformers.utils import logging as hf_logging
 
 from fo1.errors import CheckpointError, InputError, MissingExtraError
 from fo1.lexicon import Lexicon
@@ -26,6 +29,7 @@ PACKAGED = "nano"
 LEXICON_FILE = "lexicon.json.gz"
 VOCABULARY_FILE = "vocabulary.txt"
 
+_DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 _KINDS = f"'{FO1Config.model_type}' or '{PUBLISHED_MODEL_TYPE}'"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.gz"]
@@ -112,17 +116,18 @@ def load_engine(
 
     Raises:
         CheckpointError: a file is missing, damaged or of another kind of model.
+        InputError: dtype or device map is none.
         MissingExtraError: a device map needs a package that is not installed.
     """
-    if device_map is not None and find_spec("accelerate") is None:
-        raise MissingExtraError("device_map", "accelerate", "accelerate")
+    _check_placing(dtype, device_map)
     if dtype is None:
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     _check_kind(folder)
     try:
-        model = FO1ForConditionalGeneration.from_pretrained(
-            folder, dtype=dtype, device_map=device_map
-        )
+        with _without_bars():
+            model = FO1ForConditionalGeneration.from_pretrained(
+                folder, dtype=dtype, device_map=device_map
+            )
         processor = FO1Processor.from_pretrained(folder)
         lexicon = folder / LEXICON_FILE
         loaded = Lexicon.load(lexicon) if lexicon.is_file() else None
@@ -153,6 +158,30 @@ def _check_kind(folder: Path) -> None:
         raise CheckpointError(
             f"{folder} holds a model of model_type '{kind}'; give one of model_type {_KINDS}"
         )
+
+
+def _check_placing(dtype: torch.dtype | None, device_map: str | dict[str, Any] | None) -> None:
+    """Check how weights are to be held, so that the checkpoint is not blamed for it."""
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise InputError(f"dtype is {dtype}; give torch.float32, torch.bfloat16 or torch.float16")
+    if device_map is None:
+        return
+    if find_spec("accelerate") is None:
+        raise MissingExtraError("device_map", "accelerate", "accelerate")
+    if isinstance(device_map, str) and device_map not in _DEVICE_MAPS:
+        choose_device(device_map)
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Keep the library's progress bars away from what is loaded in a moment."""
+    shown = hf_logging.is_progress_bar_enabled()
+    hf_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            hf_logging.enable_progress_bar()
 
 
 def _load_vocabulary(

@@ -7,7 +7,7 @@ import numpy as np
 
 from fo1.parsing import parse_answer, plain_text
 from fo1.pipeline.request import EncodedScene, Outcome, Request
-from fo1.pipeline.selection import as_detections, best_first, final_scores
+from fo1.pipeline.selection import NO_REGIONS, as_detections, best_first, final_scores
 from fo1.prompts import OBJECTS_CLOSE, Task, query_branch, region_token
 from fo1.results import Detections, RegionText
 
@@ -25,7 +25,11 @@ def describe(scene: EncodedScene, regions: tuple[int, ...]) -> Outcome:
     names, fit = scene.engine.name_fit(scene.tensors, regions)
     best = fit.argmax(1) if regions else ()
     texts = [RegionText(region, names[name]) for region, name in zip(regions, best, strict=True)]
-    return Outcome(detections=Detections.empty(scene.image_size), texts=tuple(texts))
+    return Outcome(
+        detections=Detections.empty(scene.image_size),
+        texts=tuple(texts),
+        problems=() if regions else (NO_REGIONS,),
+    )
 
 
 def ground(scene: EncodedScene, request: Request) -> Outcome:

@@ -4,6 +4,7 @@ Legend: N regions of one picture.
 """
 
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 import numpy.typing as npt
@@ -78,6 +79,8 @@ class Request:
 
     def __post_init__(self) -> None:
         limit = self.threshold
+        if limit is not None and not isinstance(limit, Real):
+            raise InputError(f"threshold is {limit!r}; give a number from 0 to 1")
         if limit is not None and not (0 <= limit <= 1):  # NaN fails as well
             raise InputError(f"threshold is {limit:g}; give a number from 0 to 1")
         if self.task in QUERY_TASKS:

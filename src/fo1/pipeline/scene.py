@@ -99,7 +99,11 @@ class Scene(EncodedScene):
         ).detections
 
     def count(self, noun: str, threshold: float | None = None) -> CountResult:
-        """Return how many things of a kind there are; scores and errors are those of `detect`."""
+        """Return how many things of a kind there are, of several kinds together.
+
+        Scores and errors are those of `detect`. When a model writes of more regions than it has
+        index tokens, those that it names are counted.
+        """
         return as_count(
             self.answer(Request(task=Task.COUNT, queries=as_queries(noun), threshold=threshold))
         )
@@ -121,7 +125,10 @@ class Scene(EncodedScene):
         ).texts
 
     def read(self, regions: Iterable[int] | None = None) -> tuple[RegionText, ...]:
-        """Return the text written in each of the regions; arguments and errors as in `describe`."""
+        """Return the text written in each of the regions, "" where none is read.
+
+        Arguments and errors are those of `describe`.
+        """
         return self.answer(Request(task=Task.READ, regions=as_regions(regions))).texts
 
     def ground(self) -> Answer:

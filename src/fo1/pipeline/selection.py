@@ -9,6 +9,9 @@ from fo1.geometry import nms
 from fo1.pipeline.request import EncodedScene
 from fo1.results import Detections
 
+NO_REGIONS = "no regions were given, so nothing can be found"
+"""Problem of every answer about a picture without regions."""
+
 LABEL_OVERLAP = 0.5
 """Above this IoU with a better detection of the same label, a proposed box is a copy of it."""
 
