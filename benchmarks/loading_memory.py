@@ -44,8 +44,8 @@ def make(folder: Path, layers: int) -> Path:
     from safetensors.torch import save_file
 
     from fo1.models import FO1ForConditionalGeneration
-    from fo1.models.conversion import published_config
-    from fo1.models.published_export import our_name_to_published
+    from fo1.models.published.names import our_name_to_published
+    from fo1.models.published.reading import published_config
 
     out = folder / "published"
     shutil.copytree(FIXTURE, out)
@@ -145,7 +145,7 @@ def main() -> None:
         folder, dtype, options = arguments.load
         print(json.dumps(load(folder, dtype, json.loads(options))))
         return
-    from fo1.models.converting import convert
+    from fo1.models.checkpoints.convert import convert
 
     shutil.rmtree(arguments.folder, ignore_errors=True)
     published = make(arguments.folder, arguments.layers)

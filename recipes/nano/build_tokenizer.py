@@ -9,10 +9,10 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from fo1 import prompts
+from fo1 import layout, prompts, tags
 from fo1.data.pictures import COLOUR_WORDS, PicturePack
 from fo1.lexicon import Lexicon
-from fo1.models.conversion import add_region_placeholder
+from fo1.models.published.reading import add_region_placeholder
 
 VOCABULARY = 4096
 REGIONS = 100
@@ -63,7 +63,7 @@ def corpus(pack: PicturePack, lexicon: Lexicon) -> list[str]:
         prompts.read([0]),
         prompts.ground(),
         prompts.similar(0),
-        prompts.SYSTEM_TEXT,
+        layout.SYSTEM_TEXT,
         "system user assistant\n",
     ]
     return lines + questions * 60
@@ -96,7 +96,7 @@ def build(pack: PicturePack, lexicon: Lexicon) -> PreTrainedTokenizerFast:
     )
     fast.add_tokens(list(SPECIAL), special_tokens=True)
     # Answers are read from these, so they are ordinary tokens that decoding keeps.
-    fast.add_tokens([*MARKUP, *(prompts.region_token(i) for i in range(REGIONS))])
+    fast.add_tokens([*MARKUP, *(tags.region_token(i) for i in range(REGIONS))])
     add_region_placeholder(fast)
     return fast
 

@@ -10,7 +10,7 @@ from imagined import Imagination, Imagined
 from PIL import Image
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
-from fo1 import prompts
+from fo1 import layout, prompts, tags
 from fo1.data import language
 from fo1.data.collator import Query, Sample
 from fo1.data.scenes import Scene, SceneObject
@@ -246,8 +246,8 @@ class SampleMaker:
 
     def _listing(self, name, things, owner, iou) -> str:
         regions = self._regions_of(name, things, owner, iou)
-        listed = "".join(prompts.region_token(r) for r in regions) or prompts.NONE_TEXT.lower()
-        return f"{prompts.query_branch(name)}{listed}{prompts.OBJECTS_CLOSE}"
+        listed = "".join(tags.region_token(r) for r in regions) or tags.NONE_TEXT.lower()
+        return f"{layout.query_branch(name)}{listed}{tags.OBJECTS_CLOSE}"
 
     def _detect(self, scene, things, matched, owner, iou, rng):
         distinct = list({t.names[0]: t for t in things}.values())
@@ -284,7 +284,9 @@ class SampleMaker:
         if not expressions:
             return None
         text, target = expressions[rng.integers(len(expressions))]
-        listed = f"{prompts.query_branch(text)}{prompts.region_token(matched[target])}{prompts.OBJECTS_CLOSE}"
+        listed = (
+            f"{layout.query_branch(text)}{tags.region_token(matched[target])}{tags.OBJECTS_CLOSE}"
+        )
         return prompts.refer(text), listed
 
 

@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from fo1.grammar import Grammar
+from fo1.layout import TURN_END, TURN_START
 from fo1.markup import Markup
 from fo1.models import FO1ForConditionalGeneration, FO1Processor
 from fo1.models.decoding import Written, decode
 from fo1.parsing import parse_answer
 from fo1.pipeline.loading import packaged_folder
-from fo1.prompts import NONE_TEXT, TURN_END, TURN_START
+from fo1.tags import NONE_TEXT
 from tests import tiny
 from tests.parity.cases import STEPS, Run, run_case
 

@@ -303,19 +303,20 @@ def test_bfloat16(three: list[dict[str, Any]]) -> None:
     assert low.generate(**inputs, **GREEDY).shape[1] == inputs["input_ids"].shape[1] + 8
 
 
-def test_casting_inputs_leaves_boxes_exact(processor: FO1Processor) -> None:
+def test_casting_inputs_leaves_boxes_and_auxiliary_pixels_exact(processor: FO1Processor) -> None:
     inputs = tiny.collate(processor, tiny.scene(403, 127, 3), tiny.scene(84, 56, 2))
-    before = {name: [b.clone() for b in inputs[name]] for name in ("auxiliary_boxes", "host_boxes")}
+    names = ("auxiliary_pixel_values", "auxiliary_boxes", "host_boxes")
+    before = {name: [tensor.clone() for tensor in inputs[name]] for name in names}
     low = inputs.to("cpu", torch.bfloat16)
     assert low is inputs
     assert low["pixel_values"].dtype == torch.bfloat16
-    assert {p.dtype for p in low["auxiliary_pixel_values"]} == {torch.bfloat16}
     assert low["input_ids"].dtype == torch.long
-    for name, boxes in before.items():
-        for own, moved in zip(boxes, low[name], strict=True):
+    for name, tensors in before.items():
+        assert not torch.equal(tensors[0].bfloat16().float(), tensors[0]), name
+        for own, moved in zip(tensors, low[name], strict=True):
             torch.testing.assert_close(moved, own, rtol=0, atol=0)
-    assert not torch.equal(boxes[0].bfloat16().float(), boxes[0])
-    assert {b.device.type for b in inputs.to("meta")["host_boxes"]} == {"meta"}
+    moved = inputs.to("meta")
+    assert {tensor.device.type for name in names for tensor in moved[name]} == {"meta"}
 
 
 # Generation.

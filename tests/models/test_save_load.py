@@ -127,6 +127,23 @@ def test_settings_that_do_not_exist() -> None:
         FO1Config(image_projector="x")
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "need"),
+    [
+        ("repeat_regions", "no", "true or false"),
+        ("region_placeholder_id", "x", "a whole number of 0 or more"),
+        ("region_placeholder_id", -1, "a whole number of 0 or more"),
+        ("region_placeholder_id", None, "a whole number of 0 or more"),
+        ("num_region_tokens", -1, "a whole number of 1 or more"),
+        ("num_region_tokens", 1.5, "a whole number of 1 or more"),
+    ],
+)
+def test_settings_of_a_wrong_kind(setting: str, value: Any, need: str) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        FO1Config(**{setting: value})
+    assert str(caught.value) == f"{setting} is {value!r}, need {need}; correct it"
+
+
 @pytest.mark.parametrize("layout", ["ours", "published"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("device_map", ["cpu", "auto", {"": "cpu"}])

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from fo1.layout import Picture, Turn, build_prompt
 from fo1.models import FO1Processor
 from fo1.models.pooling import pool_regions
-from fo1.prompts import Picture, Turn, build_prompt
 from tests.parity.cases import (
     CASES,
     FIXTURES,

@@ -16,10 +16,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from fo1.errors import CheckpointError
+from fo1.layout import Picture, Turn, build_prompt
 from fo1.models import FO1Config, FO1ForConditionalGeneration, FO1Processor
-from fo1.models.conversion import published_config, published_name_to_ours
-from fo1.models.published_options import auxiliary_resize, read_config, unused_tensors
-from fo1.prompts import Picture, Turn, build_prompt
+from fo1.models.published.names import published_name_to_ours
+from fo1.models.published.options import auxiliary_resize, read_config, unused_tensors
+from fo1.models.published.reading import published_config
 from tests.parity.cases import load_picture
 from tests.parity.drawn import CASES_FILE, MAIN, changed, draw, write_config
 
@@ -214,12 +215,16 @@ LINEAR = {"mm_projector_type": "linear"}
         ({"mm_projector_type": "cabstract"}, ["mm_projector_type", "'cabstract'", "mlpNx_gelu"]),
         ({"mm_projector_aux_type": "tokenpacker"}, ["mm_projector_aux_type", "'tokenpacker'"]),
         ({"mm_projector_aux_type": "mlp0x_gelu"}, ["'mlp0x_gelu'"]),
+        ({"mm_projector_aux_type": "mlp100x_gelu"}, ["'mlp100x_gelu'", "1 to 99"]),
+        ({"mm_projector_aux_type": "mlp99999x_gelu"}, ["'mlp99999x_gelu'", "1 to 99"]),
         ({"mm_projector_type": 2}, ["mm_projector_type", "2"]),
         (LINEAR | {"mm_hidden_size": 60}, ["mm_hidden_size is 60", "64", "out_hidden_size"]),
         (LINEAR | {"mm_hidden_size": None}, ["does not set mm_hidden_size"]),
-        ({"mm_roi_output_size": 0}, ["mm_roi_output_size is 0", "1 or more"]),
+        ({"mm_roi_output_size": 0}, ["mm_roi_output_size is 0", "from 1 to 64"]),
         ({"mm_roi_output_size": -7}, ["mm_roi_output_size is -7"]),
         ({"mm_roi_output_size": "7"}, ["mm_roi_output_size is '7'"]),
+        ({"mm_roi_output_size": 1000000}, ["mm_roi_output_size is 1000000", "from 1 to 64"]),
+        ({"mm_roi_output_size": 65}, ["mm_roi_output_size is 65"]),
         ({"mm_roi_output_size": 7.5}, ["mm_roi_output_size is 7.5"]),
         ({"mm_region_feature_combination": "sum"}, ["mm_region_feature_combination", "'sum'"]),
         ({"mm_region_feature_combination": "mean"}, ["width 240", "width 64", "concat"]),
@@ -269,6 +274,9 @@ LINEAR = {"mm_projector_type": "linear"}
         ({"vision_config": {"fullatt_block_indexes": []}}, ["fullatt_block_indexes", "[]"]),
         ({"rope_scaling": {"mrope_section": [2, 3, 4]}}, ["mrope_section", "[2, 3, 4]", "8"]),
         ({"rope_scaling": {"type": "yarn"}}, ["rope_scaling", "'yarn'", "mrope"]),
+        ({"hidden_act": "foo"}, ["config.json: hidden_act is 'foo', which the library does not"]),
+        ({"hidden_act": ["silu"]}, ["hidden_act is ['silu']"]),
+        ({"vision_config": {"hidden_act": "foo"}}, ["vision_config: hidden_act is 'foo'"]),
         ({"num_attention_heads": 5}, ["num_attention_heads is 5", "divisor of 64"]),
         ({"num_key_value_heads": 3}, ["num_key_value_heads is 3", "divisor of 4"]),
         ({"image_token_id": 5000}, ["image_token_id is 5000"]),
@@ -294,6 +302,21 @@ REQUIRED = (
 def test_missing_option(key: str) -> None:
     for raw in (changed(RAW, {key: None}), RAW | {key: None}):
         assert f"config.json does not set {key}" in message_of(raw)
+
+
+@pytest.mark.parametrize("key", ["hidden_size", "out_hidden_size"])
+def test_width_that_the_vision_config_leaves_out(key: str) -> None:
+    raw = copy.deepcopy(RAW)
+    del raw["vision_config"][key]
+    words = f"config.json: vision_config does not set {key}; download config.json again"
+    assert words in message_of(raw)
+    assert "vision_config does not set hidden_size" in message_of(RAW | {"vision_config": {}})
+
+
+def test_only_combinations_that_can_run_are_recommended() -> None:
+    for host_only in ({}, HOST_ONLY):
+        changes = host_only | {"mm_region_feature_combination": "sum"}
+        assert "_sep_" not in message_of(changed(RAW, changes))
 
 
 READ = (

@@ -13,8 +13,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fo1.errors import CheckpointError
-from fo1.models import FO1ForConditionalGeneration, FO1Processor, conversion
-from fo1.models.conversion import published_config, published_name_to_ours
+from fo1.models import FO1ForConditionalGeneration, FO1Processor
+from fo1.models.published import reading
+from fo1.models.published.names import published_name_to_ours
+from fo1.models.published.reading import published_config
 from tests.parity.cases import CASES, FIXTURES, load_model, load_picture
 
 MODELS = sorted({case["model"] for case in CASES.values()})
@@ -122,7 +124,7 @@ def test_names_and_shapes_at_the_published_widths(checkpoint: Path) -> None:
 def test_weights_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: Counter[str] = Counter()
     read: Counter[str] = Counter()
-    plain_open = conversion.safe_open
+    plain_open = reading.safe_open
 
     class CountingFile:
         def __init__(self, file: Path, **kwargs: Any):
@@ -146,7 +148,7 @@ def test_weights_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     def nobody_else(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("transformers opened a weight file as well")
 
-    monkeypatch.setattr(conversion, "safe_open", CountingFile)
+    monkeypatch.setattr(reading, "safe_open", CountingFile)
     monkeypatch.setattr("transformers.modeling_utils.safe_open", nobody_else)
     FO1ForConditionalGeneration.from_pretrained(MAIN)
     assert opened == {"model.safetensors": 1}
@@ -238,7 +240,7 @@ def test_saved_in_our_layout_gives_identical_logits(tmp_path: Path) -> None:
     published = load_model(MAIN.name)
     published.save_pretrained(tmp_path)
     FO1Processor.from_pretrained(MAIN).save_pretrained(tmp_path)
-    assert not conversion.is_published(tmp_path)
+    assert not reading.is_published(tmp_path)
 
     case = CASES["small_2"]
     given = {

@@ -16,6 +16,8 @@ from fo1.models.checks import need_choice, need_count, need_flag, need_projector
 
 COMBINATIONS = ("concat", "mean")
 BOX_FRAMES = ("host", "auxiliary")
+MOST_BINS = 64
+"""RoIAlign bins per axis: the memory of a box grows with their square."""
 
 
 class LightEncoderConfig(PreTrainedConfig):
@@ -63,7 +65,7 @@ class RegionEncoderConfig(PreTrainedConfig):
         host_levels: how many of the host's feature maps are used when there is no pyramid.
         use_pyramid: build four levels from the host's last map instead of using its recorded maps directly.
         pyramid_width: channels of each pyramid level.
-        output_size: RoIAlign bins per axis.
+        output_size: RoIAlign bins per axis, at most `MOST_BINS`.
         layer_norm: normalise the pooled auxiliary and host features, each on its own.
         combination: how the two become one, "concat" or "mean".
         box_embedding: add an embedding of the box to the region feature.
@@ -116,7 +118,7 @@ class RegionEncoderConfig(PreTrainedConfig):
         self.host_levels = need_count("host_levels", host_levels)
         self.use_pyramid = need_flag("use_pyramid", use_pyramid)
         self.pyramid_width = need_count("pyramid_width", pyramid_width)
-        self.output_size = need_count("output_size", output_size)
+        self.output_size = need_count("output_size", output_size, most=MOST_BINS)
         self.layer_norm = need_flag("layer_norm", layer_norm)
         self.combination = need_choice("combination", combination, COMBINATIONS)
         self.box_embedding = need_flag("box_embedding", box_embedding)
@@ -215,6 +217,9 @@ class FO1Config(PreTrainedConfig):
         region_placeholder_id: token id whose embedding is overwritten by a region embedding.
         num_region_tokens: how many index tokens `<region0>` ... the vocabulary holds.
         repeat_regions: whether a region named in the user's text is followed by its embedding once more.
+
+    Raises:
+        CheckpointError: a setting is of a wrong type or does not exist.
     """
 
     model_type = "fo1"
@@ -247,9 +252,9 @@ class FO1Config(PreTrainedConfig):
         self.region_config = region_config or RegionEncoderConfig()
         self.score_config = score_config
         self.image_projector = need_projector("image projector", image_projector)
-        self.region_placeholder_id = region_placeholder_id
+        self.region_placeholder_id = need_count("region_placeholder_id", region_placeholder_id, 0)
         self.num_region_tokens = need_count("num_region_tokens", num_region_tokens)
-        self.repeat_regions = repeat_regions
+        self.repeat_regions = need_flag("repeat_regions", repeat_regions)
         kwargs.setdefault("tie_word_embeddings", getattr(vlm_config, "tie_word_embeddings", False))
         super().__init__(**kwargs)
 

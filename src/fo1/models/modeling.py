@@ -16,16 +16,15 @@ from transformers import AutoModelForImageTextToText, GenerationMixin, PreTraine
 from transformers.utils.generic import ModelOutput
 
 from fo1.models.configuration import FO1Config
-from fo1.models.conversion import (
-    check_complete,
+from fo1.models.encoding import PictureEncoding, RegionEmbeddings
+from fo1.models.families import HostFeatures, get_family
+from fo1.models.precision import KeepsBuffers
+from fo1.models.published.reading import (
     is_published,
     published_config,
     published_generation_config,
     published_weights,
 )
-from fo1.models.encoding import PictureEncoding, RegionEmbeddings
-from fo1.models.families import HostFeatures, get_family
-from fo1.models.precision import KeepsBuffers
 from fo1.models.region_encoder import RegionEncoder, make_projector
 from fo1.models.scoring import (
     Branches,
@@ -34,6 +33,7 @@ from fo1.models.scoring import (
     branch_positions,
     match_evidence,
 )
+from fo1.models.tensor_files import check_complete
 
 
 class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin):
@@ -205,9 +205,7 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
             raise ValueError(
                 f"got {len(rows)} regions but {count} region placeholders; pass boxes through FO1Processor"
             )
-        return embeddings.masked_scatter(
-            mask[..., None].expand_as(embeddings), rows.to(embeddings)
-        )
+        return embeddings.masked_scatter(mask[..., None].expand_as(embeddings), rows.to(embeddings))
 
     def host_inputs(
         self,

@@ -33,28 +33,35 @@ from fo1.geometry import (
     scale_boxes,
 )
 from fo1.models.checks import need_choice
-from fo1.models.conversion import (
+from fo1.models.published.reading import (
+    IMAGE_TOKEN,
     is_published,
+    load_tokenizer,
     published_auxiliary_resize,
     published_image_processor,
     published_tokenizer,
 )
-from fo1.prompts import IMAGE_PLACEHOLDER, REGION_PLACEHOLDER, placed_regions
+from fo1.tags import IMAGE_PLACEHOLDER, REGION_PLACEHOLDER, placed_regions
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 MAX_SIDE, MIN_SIDE = 2048, 28
 
 
 class ModelInputs(BatchFeature):
-    """A batch whose boxes stay float32 when it is cast: in bfloat16 they would be off by pixels."""
+    """A batch that keeps boxes and the auxiliary encoder's pixels in float32 when it is cast.
+
+    In bfloat16 boxes would be off by pixels, and that encoder chooses its own type.
+    """
+
+    exact = ("auxiliary_pixel_values", "auxiliary_boxes", "host_boxes")
 
     def to(self, *args: Any, **kwargs: Any) -> "ModelInputs":
-        """Move everything, cast floating tensors that are not boxes, and return the batch itself."""
-        exact = {name: self[name] for name in ("auxiliary_boxes", "host_boxes") if name in self}
+        """Move everything, cast floating tensors that are not to be exact, and return the batch itself."""
+        exact = {name: self[name] for name in self.exact if name in self}
         super().to(*args, **kwargs)
-        for name, boxes in exact.items():
+        for name, tensors in exact.items():
             self[name] = [
-                own.to(moved.device) for own, moved in zip(boxes, self[name], strict=True)
+                own.to(moved.device) for own, moved in zip(tensors, self[name], strict=True)
             ]
         return self
 
@@ -75,7 +82,7 @@ class FO1Processor(ProcessorMixin):
         image_processor: Any = None,
         auxiliary_image_processor: Any = None,
         tokenizer: Any = None,
-        image_token: str = "<|image_pad|>",
+        image_token: str = IMAGE_TOKEN,
         auxiliary_resize: str = "dynamic",
         **kwargs: Any,
     ):
@@ -103,10 +110,14 @@ class FO1Processor(ProcessorMixin):
         ):
             return cls.from_published(folder)
         stored, _ = cls.get_processor_dict(pretrained_model_name_or_path, **kwargs)
+
+        def load() -> Any:
+            return AutoTokenizer.from_pretrained(pretrained_model_name_or_path, **kwargs)
+
         return cls(
             image_processor=_pillow_processor(stored["image_processor"]),
             auxiliary_image_processor=_pillow_processor(stored["auxiliary_image_processor"]),
-            tokenizer=AutoTokenizer.from_pretrained(pretrained_model_name_or_path, **kwargs),
+            tokenizer=load_tokenizer(folder, load) if folder.is_dir() else load(),
             image_token=stored["image_token"],
             auxiliary_resize=stored.get("auxiliary_resize", "dynamic"),
         )

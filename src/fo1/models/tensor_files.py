@@ -1,4 +1,4 @@
-"""Safetensors files: what their headers say, and tensors written again under other names.
+"""The files of a checkpoint: safetensors by their headers, tables of options, and whether all belongs together.
 
 A header is read by hand, so that a damaged file can be told from a cut-off download and from a
 git-lfs pointer, and so that nothing but the header is read.
@@ -8,14 +8,13 @@ Source: format of huggingface/safetensors (8 bytes of length, a JSON header, the
 
 import json
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 
 from fo1.errors import CheckpointError
 
@@ -65,21 +64,6 @@ class TensorInfo:
         return self.elements * DTYPES[self.dtype].itemsize
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A tensor to be written.
-
-    Attributes:
-        name: what it is called in the new file.
-        source: what it is called in the old one.
-        info: where that lies.
-    """
-
-    name: str
-    source: str
-    info: TensorInfo
-
-
 def is_pointer(file: Path) -> bool:
     """Return whether a file is what git leaves in place of a large file that was not downloaded."""
     with file.open("rb") as stream:
@@ -119,34 +103,83 @@ def read_header(file: Path) -> dict[str, TensorInfo]:
     return tensors
 
 
-def write_shards(
-    folder: Path, entries: Sequence[Entry], shard_bytes: int, dtype: torch.dtype | None = None
-) -> list[Path]:
-    """Return the files written: one, or shards with an index; one shard is in memory at a time.
+def check_complete(info: Mapping[str, Any], name: str) -> None:
+    """Check that tensors and options of a checkpoint agree.
 
     Args:
-        folder: where to.
-        entries: the tensors, bit for bit unless `dtype` is given.
-        shard_bytes: largest size of a file; a tensor is never divided.
-        dtype: what floating tensors are cast to.
+        info: what `from_pretrained(..., output_loading_info=True)` reported.
+        name: the checkpoint, for the message.
+
+    Raises:
+        CheckpointError: a tensor is missing, left over or of another shape; such a model would answer at random.
     """
-    sizes = [written_bytes(entry.info, dtype) for entry in entries]
-    shards = _divide(entries, sizes, shard_bytes)
-    count = len(shards)
-    place: dict[str, str] = {}
-    files = []
-    for number, shard in enumerate(shards, 1):
-        name = SINGLE_FILE if count == 1 else f"model-{number:05}-of-{count:05}.safetensors"
-        place |= {entry.name: name for entry in shard}
-        save_file(_read(shard, dtype), folder / name, metadata={"format": "pt"})
-        (folder / name).chmod(folder.stat().st_mode & 0o666)  # it is made for its owner alone
-        files.append(folder / name)
-    if count > 1:
-        index = {"metadata": {"total_size": sum(sizes)}, "weight_map": dict(sorted(place.items()))}
-        file = folder / INDEX_FILE
-        file.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-        files.append(file)
+    wrong = [f"{key} is missing" for key in sorted(info["missing_keys"])]
+    wrong += [f"{key} is left over" for key in sorted(info["unexpected_keys"])]
+    wrong += [
+        f"{key} has shape {list(found)}, need {list(needed)}"
+        for key, found, needed in sorted(info["mismatched_keys"])
+    ]
+    if wrong:
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        raise CheckpointError(
+            f"{name}: {wrong[0]}{more}; config.json and the weights do not belong together, download both again"
+        )
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the safetensors files of a folder, complete or not at all."""
+    index = folder / INDEX_FILE
+    if index.exists():
+        files = [folder / name for name in sorted(set(read_json(index)["weight_map"].values()))]
+    else:
+        files = [folder / SINGLE_FILE]
+    for file in files:
+        if not file.exists():
+            raise CheckpointError(
+                f"{file} is missing; download the checkpoint again, all files of it"
+            )
     return files
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the table of options in a JSON file.
+
+    Raises:
+        CheckpointError: the file is missing, no JSON or no table.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{path} does not exist; give a folder that holds a checkpoint"
+        ) from None
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+        raise CheckpointError(f"{path.name} is not valid JSON; download it again") from None
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{path.name} holds no table of options; download it again")
+    return found
+
+
+def check_floating(stored: Mapping[str, TensorInfo]) -> None:
+    """Check that weights are floating; single numbers, such as counters, may be of any type.
+
+    Raises:
+        CheckpointError: one is not.
+    """
+    for name, info in stored.items():
+        if info.shape and not DTYPES[info.dtype].is_floating_point:
+            raise CheckpointError(
+                f"weights are stored as {info.dtype}; need floating point ({name}); download them again"
+            )
+
+
+def main_dtype(stored: Iterable[TensorInfo]) -> torch.dtype:
+    """Return the floating type that most of the bytes have."""
+    sizes: Counter[torch.dtype] = Counter()
+    for info in stored:
+        if DTYPES[info.dtype].is_floating_point:
+            sizes[DTYPES[info.dtype]] += info.bytes
+    return sizes.most_common(1)[0][0] if sizes else torch.float32
 
 
 def _parse(file: Path, text: bytes) -> tuple[dict[str, TensorInfo], int]:
@@ -161,6 +194,8 @@ def _parse(file: Path, text: bytes) -> tuple[dict[str, TensorInfo], int]:
         for name, entry in header.items():
             begin, end = entry["data_offsets"]
             info = TensorInfo(file, str(entry["dtype"]), tuple(map(int, entry["shape"])))
+            if info.dtype not in DTYPES:
+                raise _unsupported(file, name, info.dtype)
             if min(info.shape, default=0) < 0 or end - begin != info.bytes:
                 raise ValueError(f"size of {name}")
             spans.append((begin, end))
@@ -170,6 +205,8 @@ def _parse(file: Path, text: bytes) -> tuple[dict[str, TensorInfo], int]:
             if begin != reached:
                 raise ValueError(f"a gap at byte {reached}")
             reached = end
+    except CheckpointError:
+        raise
     except (
         ValueError,
         KeyError,
@@ -185,39 +222,12 @@ def _parse(file: Path, text: bytes) -> tuple[dict[str, TensorInfo], int]:
     return tensors, reached
 
 
+def _unsupported(file: Path, name: str, dtype: str) -> CheckpointError:
+    return CheckpointError(
+        f"{file.name}: dtype {dtype} of {name} is not supported; convert it to one of {', '.join(DTYPES)}"
+    )
+
+
 def _cut_off(file: Path, size: int, needed: int) -> CheckpointError:
     share = f"{size / needed:.0%} of {needed} bytes"
     return CheckpointError(f"{file.name} is cut off at {size}, {share}; download it again")
-
-
-def written_bytes(info: TensorInfo, dtype: torch.dtype | None) -> int:
-    """Return how much a tensor takes when it is written."""
-    return info.elements * _target(DTYPES[info.dtype], dtype).itemsize
-
-
-def _target(stored: torch.dtype, dtype: torch.dtype | None) -> torch.dtype:
-    return dtype if dtype is not None and stored.is_floating_point else stored
-
-
-def _divide(entries: Sequence[Entry], sizes: Sequence[int], limit: int) -> list[list[Entry]]:
-    shards: list[list[Entry]] = [[]]
-    filled = 0
-    for entry, size in zip(entries, sizes, strict=True):
-        if shards[-1] and filled + size > limit:
-            shards.append([])
-            filled = 0
-        shards[-1].append(entry)
-        filled += size
-    return shards
-
-
-def _read(entries: Sequence[Entry], dtype: torch.dtype | None) -> dict[str, torch.Tensor]:
-    """Return tensors by their new names."""
-    tensors: dict[str, torch.Tensor] = {}
-    for file in sorted({entry.info.file for entry in entries}):
-        with safe_open(file, framework="pt") as stored:
-            for entry in entries:
-                if entry.info.file == file:
-                    tensor = stored.get_tensor(entry.source)
-                    tensors[entry.name] = tensor.to(_target(tensor.dtype, dtype)).contiguous()
-    return tensors

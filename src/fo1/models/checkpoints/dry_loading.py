@@ -50,7 +50,8 @@ def our_names(config: FO1Config, stored: Mapping[str, TensorInfo]) -> dict[str, 
     place = {tensor.data_ptr(): name for name, tensor in tensors.items()}
     # A stored copy of a tied tensor is passed over, and an empty one has no memory: both keep their names.
     names = {name: place.get(number.data_ptr(), name) for name, number in numbers.items()}
-    lost = sorted(name for name, ours in names.items() if ours not in model.state_dict())
+    state = model.state_dict()
+    lost = sorted(name for name, ours in names.items() if ours not in state)
     if lost:
         raise CheckpointError(
             f"tensor {lost[0]!r} is not taken over as it is; this version cannot convert it"

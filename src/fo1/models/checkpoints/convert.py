@@ -2,9 +2,8 @@
 
 import json
 import shutil
-from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -12,30 +11,24 @@ from typing import Any, Literal, TypeAlias
 import torch
 
 from fo1.errors import CheckpointError
+from fo1.models.checkpoints.dry_loading import our_names
+from fo1.models.checkpoints.model_card import write_card
+from fo1.models.checkpoints.published_processor import check_processor, write_published_processor
+from fo1.models.checkpoints.shards import Entry, write_shards, written_bytes
+from fo1.models.checkpoints.verification import Status, verify
 from fo1.models.configuration import FO1Config
-from fo1.models.conversion import (
-    is_published,
-    published_config,
-    published_generation_config,
-    published_name_to_ours,
-    weight_files,
-)
-from fo1.models.dry_loading import our_names
-from fo1.models.model_card import write_card
 from fo1.models.modeling import FO1ForConditionalGeneration
 from fo1.models.processing import FO1Processor
-from fo1.models.published_export import SCORE_PREFIX, export_config, our_name_to_published
-from fo1.models.published_files import check_processor, write_published_processor
-from fo1.models.published_options import unused_tensors
-from fo1.models.tensor_files import (
-    DTYPES,
-    Entry,
-    TensorInfo,
-    read_header,
-    write_shards,
-    written_bytes,
+from fo1.models.published.export import SCORE_PREFIX, export_config
+from fo1.models.published.names import our_name_to_published
+from fo1.models.published.options import unused_tensors
+from fo1.models.published.reading import (
+    is_published,
+    plan_names,
+    published_config,
+    published_generation_config,
 )
-from fo1.models.verification import Status, verify
+from fo1.models.tensor_files import TensorInfo, main_dtype, read_header, read_json, weight_files
 
 Layout: TypeAlias = Literal["fo1", "published"]
 
@@ -81,7 +74,8 @@ def convert(
     Raises:
         CheckpointError: the source is incomplete or cannot be expressed, or `out` is taken.
     """
-    source, out = Path(source), Path(out)
+    source, given = Path(source), Path(out)
+    out = given.resolve()
     _check_source(source, layout)
     stored = {
         name: info for file in weight_files(source) for name, info in read_header(file).items()
@@ -96,7 +90,7 @@ def convert(
                 shutil.copyfile(file, folder / file.name)
         write_card(source, folder, out.name, layout=layout, dtype=dtype, notes=plan.notes)
     files = {file.name: file.stat().st_size for file in sorted(out.iterdir())}
-    return Conversion(out, files, plan.left_behind, plan.notes)
+    return Conversion(given, files, plan.left_behind, plan.notes)
 
 
 def _check_source(source: Path, layout: Layout) -> None:
@@ -113,29 +107,50 @@ def _check_source(source: Path, layout: Layout) -> None:
 
 @contextmanager
 def _beside(out: Path) -> Iterator[Path]:
-    """Yield a folder that becomes `out` when all went well and vanishes otherwise."""
+    """Yield a folder that becomes `out` when all went well; otherwise it and parents made for it vanish."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise CheckpointError(f"{out} exists and is not empty; give a new folder")
     partial = out.with_name(f"{out.name}.partial")
-    try:
-        partial.mkdir(parents=True)
-    except FileExistsError as error:
-        raise CheckpointError(
-            f"{partial} is there from another conversion; remove it if none is running"
-        ) from error
-    except OSError as error:
-        raise CheckpointError(
-            f"cannot write beside {out} ({error.strerror}); give another folder"
-        ) from error
-    try:
-        yield partial
-        if out.exists():
-            out.rmdir()  # empty; some systems do not rename onto it
+    with ExitStack() as undo:
+        try:
+            for parent in reversed([parent for parent in out.parents if not parent.exists()]):
+                parent.mkdir(exist_ok=True)
+                undo.callback(_remove_empty, parent)
+            partial.mkdir()
+        except FileExistsError as error:
+            raise CheckpointError(
+                f"{partial} is there from another conversion; remove it if none is running"
+            ) from error
+        except OSError as error:
+            raise CheckpointError(
+                f"cannot write beside {out} ({error.strerror}); give another folder"
+            ) from error
+        undo.callback(shutil.rmtree, partial, ignore_errors=True)
+        try:
+            yield partial
+            _put(partial, out)
+        except OSError as error:
+            raise CheckpointError(f"cannot write {out} ({error.strerror or error})") from error
+
+
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):  # it holds what was made in it
+        folder.rmdir()
+
+
+def _put(partial: Path, out: Path) -> None:
+    """Make a finished folder the new one; an empty one, perhaps the working folder, is filled instead."""
+    if not out.exists():
         partial.rename(out)
-    except OSError as error:
-        raise CheckpointError(f"cannot write {out} ({error.strerror or error})") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        return
+    moved: list[Path] = []
+    try:
+        for file in sorted(partial.iterdir()):
+            moved.append(file.rename(out / file.name))
+    except BaseException:
+        for file in moved:
+            file.unlink()
+        raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,14 +166,10 @@ class _Plan:
 
 
 def _plan_ours(source: Path, stored: dict[str, TensorInfo]) -> _Plan:
-    raw = json.loads((source / "config.json").read_text(encoding="utf-8"))
-    unused = unused_tensors(raw)
-    left = tuple(sorted(name for name in stored if name.startswith(unused)))
-    entries = tuple(
-        Entry(published_name_to_ours(name), name, info)
-        for name, info in stored.items()
-        if name not in left
-    )
+    plan = plan_names(stored, read_json(source / "config.json"))
+    plan.check()
+    left = tuple(sorted(plan.unused))
+    entries = tuple(Entry(own, name, stored[name]) for name, own in plan.ours.items())
     notes = (f"left behind: {len(left)} tensors that this mode never reads",) if left else ()
     config, processor = published_config(source), FO1Processor.from_pretrained(source)
     return _Plan(entries, left, notes, config, processor)
@@ -207,15 +218,6 @@ def _write_configs(source: Path, folder: Path, plan: _Plan, dtype: torch.dtype |
         shutil.copyfile(generation, folder / generation.name)
     else:
         published_generation_config(source).save_pretrained(folder)
-
-
-def main_dtype(stored: Iterable[TensorInfo]) -> torch.dtype:
-    """Return the floating type that most of the bytes have."""
-    sizes: Counter[torch.dtype] = Counter()
-    for info in stored:
-        if DTYPES[info.dtype].is_floating_point:
-            sizes[DTYPES[info.dtype]] += info.bytes
-    return sizes.most_common(1)[0][0] if sizes else torch.float32
 
 
 def _check_space(folder: Path, entries: Iterable[Entry], dtype: torch.dtype | None) -> None:

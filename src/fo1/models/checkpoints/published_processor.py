@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from fo1.errors import CheckpointError
-from fo1.models.conversion import HOST_PIXELS
 from fo1.models.processing import IMAGENET_MEAN, IMAGENET_STD, FO1Processor
-from fo1.prompts import REGION_PLACEHOLDER
+from fo1.models.published.reading import HOST_PIXELS
+from fo1.tags import REGION_PLACEHOLDER
 
 _TOKEN_FLAGS = ("content", "lstrip", "normalized", "rstrip", "single_word", "special")
 

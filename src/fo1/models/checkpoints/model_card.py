@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from fo1.models.conversion import PUBLISHED_MODEL_TYPE
+from fo1.models.published.reading import PUBLISHED_MODEL_TYPE
 
 _LICENCE = re.compile(
     r"^(license|license_name|license_link|base_model):[ \t]*(\S[^\r\n]{0,199})$", re.M

@@ -1,27 +1,20 @@
 """The looks that compare: tensors with the model of config.json, tokenizer and embedding with the region tokens."""
 
 from collections.abc import Iterator, Mapping
+from itertools import count
 from typing import Any
 
 import torch
 from safetensors import safe_open
 
-from fo1.errors import CheckpointError
-from fo1.models.conversion import is_published, published_name_to_ours
-from fo1.models.dry_loading import load_headers
+from fo1.layout import TURN_END, TURN_START
+from fo1.models.checkpoints.dry_loading import load_headers
+from fo1.models.checkpoints.verification.findings import Finding, Status, some
+from fo1.models.checkpoints.verification.layout import Seen
+from fo1.models.families import get_family
 from fo1.models.processing import FO1Processor
-from fo1.models.published_options import unused_tensors
-from fo1.models.verification.findings import Finding, Status, some
-from fo1.models.verification.layout import Seen
-from fo1.prompts import (
-    GROUND_CLOSE,
-    GROUND_OPEN,
-    OBJECTS_CLOSE,
-    OBJECTS_OPEN,
-    TURN_END,
-    TURN_START,
-    region_token,
-)
+from fo1.models.published.reading import NamePlan, is_published, plan_names
+from fo1.tags import GROUND_CLOSE, GROUND_OPEN, OBJECTS_CLOSE, OBJECTS_OPEN, region_token
 
 _TAGS = (GROUND_OPEN, GROUND_CLOSE, OBJECTS_OPEN, OBJECTS_CLOSE, TURN_START, TURN_END)
 
@@ -29,21 +22,15 @@ _TAGS = (GROUND_OPEN, GROUND_CLOSE, OBJECTS_OPEN, OBJECTS_CLOSE, TURN_START, TUR
 def look_at_tensors(seen: Seen) -> Iterator[Finding]:
     """Yield whether the stored tensors are those of the model that config.json describes."""
     assert seen.config is not None
-    published = is_published(seen.path)
-    unused = unused_tensors(seen.raw) if published else ()
-    stored: dict[str, str] = {}  # our name to the stored one
-    strange = []
-    for name in sorted(seen.stored):
-        if name.startswith(unused):
-            continue
-        try:
-            ours = published_name_to_ours(name) if published else name
-        except CheckpointError:
-            strange.append(name)
-        else:
-            stored[ours] = name
+    names = sorted(seen.stored)
+    if is_published(seen.path):
+        plan = plan_names(names, seen.raw)
+    else:
+        plan = NamePlan({name: name for name in names}, unused=(), strays={})
+    stored = {own: name for name, own in plan.ours.items()}
     model, info = load_headers(seen.config, {own: seen.stored[n] for own, n in stored.items()})
     missing = sorted(info["missing_keys"])
+    strange = [*plan.strays]
     strange += sorted(stored.get(own, own) for own in map(str, info["unexpected_keys"]))
     wrong = [
         f"{stored.get(own, own)} is {list(found)}, need {list(needed)}"
@@ -58,9 +45,8 @@ def look_at_tensors(seen: Seen) -> Iterator[Finding]:
             cure = "config.json and the weights do not belong together, download both again"
             detail = f"{len(names)} {what}: {some(names)}; {cure}"
             yield Finding.of("tensors", Status.FAIL, detail)
-    idle = sum(name.startswith(unused) for name in seen.stored)
-    if idle:
-        yield Finding.of("tensors", Status.NOTE, f"{idle} are never read in this mode")
+    if plan.unused:
+        yield Finding.of("tensors", Status.NOTE, f"{len(plan.unused)} are never read in this mode")
     if not (missing or strange or wrong):
         told = f"all {len(stored)} in place, names and shapes as config.json says"
         yield Finding.of("tensors", Status.OK, told)
@@ -80,7 +66,8 @@ def _find_embedding(model: Any, seen: Seen, stored: Mapping[str, str]) -> str | 
 def look_at_tokens(seen: Seen) -> Iterator[Finding]:
     """Yield whether the tokenizer knows the region tokens and the embedding has a row for each."""
     assert seen.config is not None
-    tokenizer = FO1Processor.from_pretrained(seen.path).tokenizer
+    processor = FO1Processor.from_pretrained(seen.path)
+    tokenizer = processor.tokenizer
     vocabulary = tokenizer.get_vocab()
     regions = [region_token(number) for number in range(seen.config.num_region_tokens)]
     unknown = [token for token in (*_TAGS, *regions) if token not in vocabulary]
@@ -95,6 +82,16 @@ def look_at_tokens(seen: Seen) -> Iterator[Finding]:
         return
     told = f"{len(vocabulary)} entries, {regions[0]} to {regions[-1]} and the tags among them"
     yield Finding.of("tokenizer", Status.OK, told)
+    image = tokenizer.convert_tokens_to_ids(processor.image_token)
+    host = seen.config.vlm_config
+    if (told_image := get_family(host.model_type).image_token_id(host)) != image:
+        detail = f"image_token_id is {told_image}, but {processor.image_token} is {image}"
+        cure = "config.json and the tokenizer do not belong together, download both again"
+        yield Finding.of("tokenizer", Status.FAIL, f"{detail}; {cure}")
+    known = next(number for number in count() if region_token(number) not in vocabulary)
+    if known > len(regions):
+        detail = f"it has {known} index tokens, config.json uses {len(regions)} of them"
+        yield Finding.of("tokenizer", Status.NOTE, detail)
     if seen.embedding is not None:
         ids = {token: vocabulary[token] for token in (*_TAGS, *regions)}
         yield from _rows(seen, ids)

@@ -1,70 +1,49 @@
-"""The way back into the published layout: our names and options as other tools know them.
+"""The way back into the published layout: our options as other tools know them.
 
 What that layout has no place for is refused, which is found out by reading the options back. A score head is
 left behind, and so is what a mode stores but never reads: nothing of it is left in our layout.
 """
 
-import re
+import json
 from typing import Any, cast
 
 from transformers import Florence2VisionConfig
 
 from fo1.errors import CheckpointError
+from fo1.models.checks import show
 from fo1.models.configuration import FO1Config, RegionEncoderConfig
-from fo1.models.conversion import (
-    _PREFIXES,
-    _PYRAMID,
-    DAVIT_SIZES,
-    PUBLISHED_MODEL_TYPE,
-    TEXT_KEYS,
-)
-from fo1.models.published_options import read_config
+from fo1.models.published.host import TEXT_KEYS, TOKEN_KEYS
+from fo1.models.published.options import DAVIT_SIZES, read_config
+from fo1.models.published.reading import PUBLISHED_MODEL_TYPE
 
 ARCHITECTURE = "OmChatQwen25VLForCausalLM"
 HOST_MODEL_TYPE = "qwen2_5_vl"
 VISION_TOWER = "resources/Qwen2.5-VL-3B-Instruct-Vision_Tower"
 SCORE_PREFIX = "score_head."
 
-_TOKEN_KEYS = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+# Told as notes where a checkpoint is converted.
+_ELSEWHERE = ("score_config", "repeat_regions")
+# Of the library, in any part; none changes what a loaded model computes.
+_BOOKKEEPING = (
+    *("_name_or_path", "architectures", "dtype", "transformers_version"),
+    *("initializer_range", "pad_token_id"),
+)
+# The host's own tie counts, `rope_type` stands beside its older name, and the others belong to parts of the
+# host or of Florence-2 that no model of this layout has.
+_UNREAD = (
+    "vlm_config.vision_token_id",
+    "vlm_config.text_config.tie_word_embeddings",
+    "vlm_config.text_config.rope_parameters.type",
+    *(
+        f"region_config.auxiliary_config.{key}"
+        for key in ("projection_dim", "max_position_embeddings", "max_temporal_embeddings")
+    ),
+)
 _VISION_KEYS = (
     *("depth", "fullatt_block_indexes", "hidden_act", "hidden_size", "in_channels"),
     *("intermediate_size", "num_heads", "out_hidden_size", "patch_size", "spatial_merge_size"),
     *("temporal_patch_size", "tokens_per_second", "window_size", "in_chans", "spatial_patch_size"),
 )
-
-# The rules of the way in, turned round; each sees what those before it wrote.
-_DAVIT_NAMES = {
-    r"^(convs\.\d+\.)conv\.": r"\1proj.",
-    r"\.conv(\d)\.": r".conv\1.fn.dw.",
-    r"\.ffn\.": ".ffn.fn.net.",
-    r"\.norm2\.": ".ffn.norm.",
-    r"\.(window|channel)_attn\.": r".\1_attn.fn.",
-    r"\.spatial_block\.norm1\.": ".spatial_block.window_attn.norm.",
-    r"\.channel_block\.norm1\.": ".channel_block.channel_attn.norm.",
-}
-_PYRAMID_NAMES = {ours: pattern.replace("\\", "") for pattern, ours in _PYRAMID.items()}
-
-
-def our_name_to_published(name: str, config: FO1Config) -> str:
-    """Return the published name of one of our tensors.
-
-    Raises:
-        CheckpointError: the published layout has no place for it.
-    """
-    for published, (ours, _) in _PREFIXES.items():
-        if not name.startswith(ours):
-            continue
-        rest = name.removeprefix(ours)
-        if ours == "region_encoder.auxiliary.":
-            for pattern, to in _DAVIT_NAMES.items():
-                rest = re.sub(pattern, to, rest)
-        if ours == "region_encoder.pyramid.":
-            start = next((part for part in _PYRAMID_NAMES if rest.startswith(part)), "")
-            rest = _PYRAMID_NAMES.get(start, "") + rest.removeprefix(start)
-        if _projector_kind(ours, config) == "linear":
-            rest = rest.removeprefix("0.")
-        return published + rest
-    raise CheckpointError(f"tensor {name!r} has no place in the published layout")
 
 
 def export_config(config: FO1Config, auxiliary_resize: str = "dynamic") -> dict[str, Any]:
@@ -78,8 +57,15 @@ def export_config(config: FO1Config, auxiliary_resize: str = "dynamic") -> dict[
         CheckpointError: the published layout cannot express the model.
     """
     _check_parts(config)
+    raw = written_options(config, auxiliary_resize)
+    _check_read_back(raw, config)
+    return raw
+
+
+def written_options(config: FO1Config, auxiliary_resize: str = "dynamic") -> dict[str, Any]:
+    """Return the published options of a config, whether or not they say all of it."""
     raw = _host_options(config) | _region_options(config.region_config)
-    raw |= {
+    return raw | {
         "mm_projector_type": config.image_projector,
         "mm_num_region_tokens": config.num_region_tokens,
         "mm_use_region_index_token": True,
@@ -88,8 +74,6 @@ def export_config(config: FO1Config, auxiliary_resize: str = "dynamic") -> dict[
         "delay_load": True,
         "tokenizer_padding_side": "right",
     }
-    _check_read_back(raw, config)
-    return raw
 
 
 def _check_parts(config: FO1Config) -> None:
@@ -110,14 +94,24 @@ def _check_parts(config: FO1Config) -> None:
 def _check_read_back(raw: dict[str, Any], config: FO1Config) -> None:
     """Check that the published options mean the same model."""
     again = read_config(raw, config.region_placeholder_id)
-    ours = config.region_config.to_dict()
-    for key, value in again.region_config.to_dict().items():
-        if key not in _WITHOUT_MEANING and key != "auxiliary_config" and value != ours.get(key):
-            raise _not_expressible(f"{key} {ours.get(key)!r}, need {value!r}")
+    ours, theirs = (_flat(json.loads(c.to_json_string(use_diff=False))) for c in (config, again))
+    for key in (*ours, *theirs):
+        last = key.rpartition(".")[2]
+        if key in _ELSEWHERE or key in _UNREAD or last in _BOOKKEEPING:
+            continue
+        if (found := ours.get(key)) != (need := theirs.get(key)):
+            raise _not_expressible(f"{key} {show(found)}, need {show(need)}")
 
 
-# Of parts that a model does not have, and of the library.
-_WITHOUT_MEANING = ("transformers_version", "dtype", "_name_or_path", "architectures")
+def _flat(table: dict[str, Any], where: str = "") -> dict[str, Any]:
+    """Return the settings of a config by their dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, dict) and value and key not in _ELSEWHERE:
+            flat |= _flat(value, f"{where}{key}.")
+        else:
+            flat[f"{where}{key}"] = value
+    return flat
 
 
 def _not_expressible(found: str) -> CheckpointError:
@@ -131,7 +125,7 @@ def _host_options(config: FO1Config) -> dict[str, Any]:
     text, vision = host.get_text_config(), host.vision_config
     return {
         **{key: getattr(text, key) for key in TEXT_KEYS if hasattr(text, key)},
-        **{key: getattr(host, key) for key in _TOKEN_KEYS},
+        **{key: getattr(host, key) for key in TOKEN_KEYS},
         "model_type": PUBLISHED_MODEL_TYPE,
         "architectures": [ARCHITECTURE],
         "torch_dtype": str(config.dtype or "float32").removeprefix("torch."),
@@ -183,11 +177,3 @@ def _auxiliary_options(davit: Any) -> dict[str, Any]:
             return {"mm_vision_tower_aux": f"resources/{name}.pth"}
     sizes["dim_embed"] = sizes.pop("embed_dim")
     return {"mm_vision_tower_aux": "resources/davit-other.pth", "aux_vision_config": sizes}
-
-
-def _projector_kind(prefix: str, config: FO1Config) -> str | None:
-    """Return the kind of the projector whose tensors stand under a prefix of ours."""
-    return {
-        "image_projector.": config.image_projector,
-        "region_encoder.projector.": config.region_config.projector,
-    }.get(prefix)

@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 
 from fo1.errors import CheckpointError
-from fo1.models.verification.contents import look_at_tensors, look_at_tokens
-from fo1.models.verification.findings import Finding, Status, Verification, look
-from fo1.models.verification.layout import (
+from fo1.models.checkpoints.verification.contents import look_at_tensors, look_at_tokens
+from fo1.models.checkpoints.verification.findings import Finding, Status, Verification, look
+from fo1.models.checkpoints.verification.layout import (
     Seen,
     header_digest,
     look_at_config,
@@ -21,7 +21,8 @@ from fo1.models.verification.layout import (
     look_at_weights,
     shown_options,
 )
-from fo1.models.verification.trial import try_picture
+from fo1.models.checkpoints.verification.trial import try_picture
+from fo1.models.checkpoints.verification.values import look_at_values, look_at_zeros
 
 __all__ = ["Finding", "Status", "Verification", "verify"]
 
@@ -46,9 +47,12 @@ def verify(
     findings = look("files", lambda: look_at_files(seen))
     findings += look("config", lambda: look_at_config(seen))
     findings += look("weights", lambda: look_at_weights(seen))
+    if seen.config is not None:
+        findings += look("config", lambda: look_at_values(seen))
     if seen.config is not None and seen.stored:
         findings += look("tensors", lambda: look_at_tensors(seen))
-    if seen.config is not None:
+        findings += look("tensors", lambda: look_at_zeros(seen))
+    if seen.config is not None and seen.tokenizer_works:
         findings += look("tokenizer", lambda: look_at_tokens(seen))
     statistics: dict[str, float | str] = {}
     bad = any(finding.status is Status.FAIL for finding in findings)

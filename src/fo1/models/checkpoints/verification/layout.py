@@ -9,11 +9,25 @@ from pathlib import Path
 from typing import Any
 
 from fo1.errors import CheckpointError
+from fo1.models.checkpoints.verification.findings import Finding, Status, some
 from fo1.models.configuration import FO1Config
-from fo1.models.conversion import PUBLISHED_MODEL_TYPE, is_published, published_config
-from fo1.models.published_export import export_config
-from fo1.models.tensor_files import INDEX_FILE, SINGLE_FILE, TensorInfo, is_pointer, read_header
-from fo1.models.verification.findings import Finding, Status, some
+from fo1.models.published.export import written_options
+from fo1.models.published.options import read_config
+from fo1.models.published.reading import (
+    PUBLISHED_MODEL_TYPE,
+    TOKENIZER_CONFIG,
+    TokenizerError,
+    is_published,
+    published_config,
+)
+from fo1.models.tensor_files import (
+    INDEX_FILE,
+    SINGLE_FILE,
+    TensorInfo,
+    check_floating,
+    is_pointer,
+    read_header,
+)
 
 MOST_LAYERS = 1000
 """Layers that config.json may ask for: a model is built from it, if without memory."""
@@ -40,6 +54,7 @@ class Seen:
         config: what it means.
         stored: the tensors, by the names in the files.
         embedding: name of the word embeddings among them.
+        tokenizer_works: whether nothing is known to be wrong with the tokenizer's files.
     """
 
     path: Path
@@ -48,6 +63,7 @@ class Seen:
     config: FO1Config | None = None
     stored: dict[str, TensorInfo] = field(default_factory=dict)
     embedding: str | None = None
+    tokenizer_works: bool = True
 
 
 def look_at_files(seen: Seen) -> Iterator[Finding]:
@@ -72,7 +88,15 @@ def look_at_files(seen: Seen) -> Iterator[Finding]:
     missing = [name for name in wanted if name]
     if missing:
         yield Finding.of("files", Status.FAIL, f"missing: {', '.join(missing)}; download again")
-    if not (pointers or empty or missing):
+    if seen.files and TOKENIZER_CONFIG not in seen.files:
+        missing.append(TOKENIZER_CONFIG)
+        detail = f"{TOKENIZER_CONFIG} is missing; download it again"
+        yield Finding.of("files", Status.FAIL, detail)
+    filled = [file for file in sorted(found) if file.name not in {*pointers, *empty}]
+    damaged = [said for file in filled if (said := _damage(file))]
+    for said in damaged:
+        yield Finding.of("files", Status.FAIL, f"{said}; download it again")
+    if not (pointers or empty or missing or damaged):
         size = sum(seen.files.values()) / 1e9
         yield Finding.of("files", Status.OK, f"{len(seen.files)} files, {size:.3f} GB")
 
@@ -87,10 +111,15 @@ def look_at_config(seen: Seen) -> Iterator[Finding]:
         known = f"{PUBLISHED_MODEL_TYPE!r} (published) or {FO1Config.model_type!r} (ours)"
         raise CheckpointError(f"model_type is {kind!r}, need {known}; is this another model?")
     _check_depth(raw)
-    if published:
-        seen.config = published_config(seen.path)
-    else:
+    if not published:
         seen.config = FO1Config.from_pretrained(seen.path, local_files_only=True)
+    else:
+        try:
+            seen.config = published_config(seen.path)
+        except TokenizerError as error:
+            seen.tokenizer_works = False
+            yield Finding.of("tokenizer", Status.FAIL, str(error))
+            seen.config = read_config(raw, placeholder=0)  # the rest can be looked at without
     layout = "published layout" if published else "layout of fo1"
     yield Finding.of("config", Status.OK, f"{layout}, model_type {kind}")
     shown = shown_options(seen)
@@ -121,6 +150,12 @@ def look_at_weights(seen: Seen) -> Iterator[Finding]:
         if lost or unlisted:
             detail = f"{INDEX_FILE} and the files disagree on {some(sorted(lost) + unlisted)}"
             yield Finding.of("weights", Status.FAIL, f"{detail}; download all of them again")
+            return
+    try:
+        check_floating(seen.stored)
+    except CheckpointError:
+        seen.stored = {}  # the library's loader would only say it again
+        raise
     extra = sorted(n for n in seen.files if n.endswith(".safetensors") and n not in files)
     if extra:
         yield Finding.of("weights", Status.NOTE, f"not part of the model: {some(extra)}")
@@ -130,6 +165,22 @@ def look_at_weights(seen: Seen) -> Iterator[Finding]:
     kinds = ", ".join(f"{number} {dtype}" for dtype, number in dtypes.most_common())
     told = f"{len(files)} file{'s' * (len(files) > 1)}, {kinds}, {count:,} numbers, {size:,} bytes"
     yield Finding.of("weights", Status.OK, told)
+
+
+def _damage(file: Path) -> str | None:
+    """Return what is wrong with a JSON file or the merges of a tokenizer, whatever they hold."""
+    if file.suffix == ".json":
+        try:
+            json.loads(file.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError):
+            return f"{file.name} is not valid JSON"
+    elif file.name == "merges.txt":
+        try:
+            text = file.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            return f"{file.name} is not text"
+        return None if text.strip() and "\0" not in text else f"{file.name} holds no text"
+    return None
 
 
 def _listed(seen: Seen) -> dict[str, str]:
@@ -179,7 +230,7 @@ def _unknown_options(seen: Seen) -> list[str]:
     """Return the options of a published config.json that nothing here reads."""
     if seen.config is None or seen.config.vlm_config is None:
         return []
-    known = export_config(seen.config).keys() | _WITHOUT_EFFECT
+    known = written_options(seen.config).keys() | _WITHOUT_EFFECT
     known |= (
         seen.config.vlm_config.to_dict().keys() | seen.config.get_text_config().to_dict().keys()
     )

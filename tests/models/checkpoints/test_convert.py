@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,16 @@ from torch import Tensor
 from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 
 from fo1.errors import CheckpointError
-from fo1.models import FO1ForConditionalGeneration, FO1Processor, converting
-from fo1.models.conversion import published_config, published_name_to_ours
-from fo1.models.converting import convert, main_dtype
-from fo1.models.dry_loading import our_names
-from fo1.models.model_card import stated_facts
-from fo1.models.published_export import export_config, our_name_to_published
-from fo1.models.tensor_files import read_header
-from fo1.models.verification import verify
+from fo1.models import FO1ForConditionalGeneration, FO1Processor
+from fo1.models.checkpoints import convert as converting
+from fo1.models.checkpoints.convert import convert
+from fo1.models.checkpoints.dry_loading import our_names
+from fo1.models.checkpoints.model_card import stated_facts
+from fo1.models.checkpoints.verification import verify
+from fo1.models.published.export import export_config
+from fo1.models.published.names import our_name_to_published, published_name_to_ours
+from fo1.models.published.reading import published_config
+from fo1.models.tensor_files import main_dtype, read_header
 from fo1.pipeline.loading import packaged_folder
 from tests import tiny
 from tests.parity.cases import CASES, FIXTURES, load_picture
@@ -207,7 +210,7 @@ def test_what_a_mode_never_reads_is_left_behind(tmp_path: Path) -> None:
     ],
 )
 def test_every_mode_there_and_back(options: dict[str, Any]) -> None:
-    from fo1.models.published_options import read_config
+    from fo1.models.published.options import read_config
 
     model = tiny.make_model(**options)
     raw = export_config(model.config, "squash")
@@ -220,6 +223,12 @@ def test_every_mode_there_and_back(options: dict[str, Any]) -> None:
     }
     for name in model.state_dict():
         assert published_name_to_ours(our_name_to_published(name, model.config)) == name
+
+
+@pytest.mark.parametrize("name", ["", "model.mm_projector.", "lm_head.", "model.mm_projectors.0"])
+def test_names_without_a_place(name: str) -> None:
+    with pytest.raises(CheckpointError, match="has no place in the published layout"):
+        published_name_to_ours(name)
 
 
 def test_names_at_the_published_widths() -> None:
@@ -262,6 +271,68 @@ def test_other_stride_has_no_option() -> None:
         export_config(config)
 
 
+YARN = {
+    "rope_type": "yarn",
+    "factor": 4.0,
+    "original_max_position_embeddings": 1024,
+    "rope_theta": 1e4,
+    "mrope_section": [2, 1, 1],
+}
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "words"),
+    [
+        (
+            "vlm_config.text_config",
+            {"rope_parameters": YARN},
+            "vlm_config.text_config.rope_parameters.factor 4.0, need None",
+        ),
+        (
+            "vlm_config.text_config",
+            {"layer_types": ["full_attention", "sliding_attention"], "sliding_window": 8},
+            "vlm_config.text_config.layer_types ['full_attention', 'sliding_attention'], need",
+        ),
+        (
+            "vlm_config.vision_config",
+            {"rope_parameters": {"rope_type": "axial", "rope_theta": 100.0}},
+            "vlm_config.vision_config.rope_parameters.rope_theta 100.0, need 10000.0",
+        ),
+        (
+            "region_config.auxiliary_config",
+            {"mlp_ratio": 2.0},
+            "region_config.auxiliary_config.mlp_ratio 2.0, need 4.0",
+        ),
+        (
+            "region_config.auxiliary_config",
+            {"qkv_bias": False},
+            "region_config.auxiliary_config.qkv_bias False, need True",
+        ),
+    ],
+)
+def test_settings_that_would_be_lost(part: str, changes: dict[str, Any], words: str) -> None:
+    config = tiny.make_config()
+    place = attrgetter(part)(config)
+    for key, value in changes.items():
+        setattr(place, key, value)
+    with pytest.raises(CheckpointError) as caught:
+        export_config(config)
+    assert f"cannot express this model: {words}" in str(caught.value)
+
+
+def test_settings_that_do_not_count() -> None:
+    """As the host's own config.json has them, and as training leaves them."""
+    config = tiny.make_config(score=True)
+    host, davit = config.vlm_config, config.region_config.auxiliary_config
+    host.vision_token_id = 1803
+    host.text_config.rope_parameters["type"] = "mrope"
+    host.text_config.pad_token_id = 1793
+    host.architectures, host.dtype = ["Host"], torch.bfloat16
+    davit.projection_dim, davit.embed_dim = 768, tuple(davit.embed_dim)
+    config.repeat_regions = True
+    assert export_config(config)["mm_region_hidden_size"] == 80
+
+
 def test_layout_it_has_already(tmp_path: Path) -> None:
     refuses(MAIN, tmp_path / "out", "in the layout 'published' already", layout="published")
     refuses(packaged_folder(), tmp_path / "out", "in the layout 'fo1' already")
@@ -280,6 +351,23 @@ def test_names_that_the_library_turns_into_its_own(tmp_path: Path) -> None:
     assert all(torch.equal(weights[name], state[ours]) for name, ours in found.items())
 
 
+def test_the_state_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not once per tensor, which takes minutes for a large model."""
+    listed: list[Any] = []
+    plain = FO1ForConditionalGeneration.state_dict
+    model = tiny.make_model()
+    model.save_pretrained(tmp_path)
+    header = read_header(tmp_path / "model.safetensors")
+
+    def state_dict(self: Any, *args: Any, **kwargs: Any) -> Any:
+        listed.append(self)
+        return plain(self, *args, **kwargs)
+
+    monkeypatch.setattr(FO1ForConditionalGeneration, "state_dict", state_dict)
+    our_names(model.config, header)
+    assert 0 < len(listed) < 10 < len(header)
+
+
 def test_damaged_source(checkpoint: Path, tmp_path: Path) -> None:
     file = checkpoint / "model.safetensors"
     file.write_bytes(file.read_bytes()[:1000])
@@ -295,6 +383,49 @@ def test_folder_that_is_taken(tmp_path: Path) -> None:
     assert before == {file.name: file.stat().st_mtime_ns for file in out.iterdir()}
     (tmp_path / "file").write_text("x")
     refuses(MAIN, tmp_path / "file", "exists and is not empty")
+
+
+@pytest.mark.parametrize("out", [".", "../work", "p/q/r"])
+def test_any_way_to_name_the_folder(
+    out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    done = convert(MAIN, out)
+    assert done.folder == Path(out)
+    assert (Path.cwd() / out / "model.safetensors").is_file()
+    name = "r" if out == "p/q/r" else "work"
+    assert f"# {name}\n" in (Path.cwd() / out / "README.md").read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["work"]
+
+
+def test_parents_made_for_nothing_vanish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*args: Any, **kwargs: Any) -> None:
+        assert (tmp_path / "kept/p/q/r.partial").is_dir()
+        raise KeyboardInterrupt
+
+    (tmp_path / "kept").mkdir()
+    monkeypatch.setattr(converting, "write_shards", stop)
+    with pytest.raises(KeyboardInterrupt):
+        convert(MAIN, tmp_path / "kept/p/q/r")
+    assert list(tmp_path.rglob("*")) == [tmp_path / "kept"]
+    (tmp_path / "file").write_text("x")
+    refuses(MAIN, tmp_path / "file/q/r", "cannot write beside")
+
+
+def test_a_folder_half_filled_is_emptied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    rename = Path.rename
+
+    def full(self: Path, target: Path) -> Path:
+        if self.name == "tokenizer.json":
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", full)
+    refuses(MAIN, out, "cannot write", "No space left")
+    assert list(tmp_path.rglob("*")) == [out]
 
 
 def test_other_conversion_running(tmp_path: Path) -> None:

@@ -13,12 +13,13 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from fo1.layout import question_branch, scene_prefix
+from fo1.models.checkpoints.verification.findings import Finding, Status, some
 from fo1.models.encoding import RegionEmbeddings
 from fo1.models.modeling import FO1ForConditionalGeneration
 from fo1.models.processing import FO1Processor
-from fo1.models.tensor_files import TensorInfo
-from fo1.models.verification.findings import Finding, Status, some
-from fo1.prompts import detect, question_branch, scene_prefix
+from fo1.models.tensor_files import TensorInfo, main_dtype
+from fo1.prompts import detect
 
 BOXES = ((30.0, 40.0, 120.0, 130.0), (170.0, 60.0, 300.0, 190.0), (20.0, 160.0, 150.0, 230.0))
 NEW_TOKENS = 16
@@ -45,16 +46,21 @@ def try_picture(
         statistics: receives the figures.
     """
     # float16, which some models would overflow, is run in float32.
-    dtype = torch.bfloat16 if {info.dtype for info in stored} == {"BF16"} else torch.float32
+    dtype = torch.bfloat16 if main_dtype(stored) is torch.bfloat16 else torch.float32
     needed = int(sum(info.elements for info in stored) * dtype.itemsize * MARGIN) + WORK_BYTES
-    free = free_bytes(device)
     told = f"needs about {needed / 1e9:.1f} GB"
-    if free is not None and free < needed:
-        detail = f"not tried: {told}, {free / 1e9:.1f} GB are free; run it on a larger machine"
-        yield Finding.of("memory", Status.NOTE, detail)
-        return
-    have = "how much is free is unknown" if free is None else f"{free / 1e9:.1f} GB are free"
-    yield Finding.of("memory", Status.OK, f"{told}, {have}; {str(dtype).split('.')[1]} on {device}")
+    have = []
+    # It is read into the CPU's memory first, wherever it runs.
+    for place in dict.fromkeys((torch.device("cpu"), device)):
+        free = free_bytes(place)
+        known = "an unknown amount is" if free is None else f"{free / 1e9:.1f} GB are"
+        have.append(f"{known} free on {place}")
+        if free is not None and free < needed:
+            detail = f"not tried: {told}, {have[-1]}; run it on a larger machine"
+            yield Finding.of("memory", Status.NOTE, detail)
+            return
+    run = f"{str(dtype).split('.')[1]} on {device}"
+    yield Finding.of("memory", Status.OK, f"{told}, {', '.join(have)}; {run}")
     model = FO1ForConditionalGeneration.from_pretrained(folder, dtype=dtype).to(device).eval()
     processor = FO1Processor.from_pretrained(folder)
     broken = [n for n, tensor in model.state_dict().items() if not _finite(tensor)]

@@ -1,12 +1,14 @@
-"""The host's options in the published config.json; see `published_options`."""
+"""The host's options in the published config.json; see `options`."""
 
 from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 from transformers import Qwen2_5_VLConfig
+from transformers.activations import ACT2FN
 
 from fo1.errors import CheckpointError
-from fo1.models.checks import Options, need_choice, need_divisor, wrong
+from fo1.models.checks import need_choice, need_divisor, show, wrong
+from fo1.models.published.options_table import Options
 
 TEXT_KEYS = (
     "vocab_size",
@@ -30,11 +32,13 @@ TEXT_KEYS = (
 )
 """Options of the language model that stand at the top of the published config.json."""
 
-_TOKEN_KEYS = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+TOKEN_KEYS = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
 _VISION_COUNTS = (
     *("depth", "hidden_size", "intermediate_size", "num_heads", "out_hidden_size"),
     *("patch_size", "spatial_merge_size", "temporal_patch_size", "window_size"),
 )
+# The library leaves out of a file what is its default; these differ from it in all published sizes, 3B and up.
+_VISION_REQUIRED = ("hidden_size", "out_hidden_size")
 
 
 def host_config(options: Options) -> Qwen2_5_VLConfig:
@@ -62,6 +66,7 @@ def host_config(options: Options) -> Qwen2_5_VLConfig:
             sections,
             f"three numbers that add up to {half:g}, half the width of a head",
         )
+    _check_activation(options)
     vision = _vision_options(options.table("vision_config"))
     try:
         host = Qwen2_5_VLConfig(
@@ -75,7 +80,7 @@ def host_config(options: Options) -> Qwen2_5_VLConfig:
             },
             vision_config=vision,
             tie_word_embeddings=options.flag("tie_word_embeddings", False),
-            **{key: options.raw[key] for key in _TOKEN_KEYS if key in options.raw},
+            **{key: options.raw[key] for key in TOKEN_KEYS if key in options.raw},
         )
     except (StrictDataclassError, TypeError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())
@@ -88,7 +93,10 @@ def host_config(options: Options) -> Qwen2_5_VLConfig:
 
 
 def _vision_options(options: Options) -> dict[str, Any]:
-    """Return the options of the host's vision encoder; those that are left out have the library's defaults."""
+    """Return the options of the host's vision encoder; most that are left out have the library's defaults."""
+    for key in _VISION_REQUIRED:
+        options.value(key)
+    _check_activation(options)
     defaults = Qwen2_5_VLConfig().vision_config
     vision = {key: value for key, value in options.raw.items() if key != "rope_scaling"}
     vision |= {key: options.count(key, getattr(defaults, key)) for key in _VISION_COUNTS}
@@ -99,3 +107,11 @@ def _vision_options(options: Options) -> dict[str, Any]:
         raise wrong(f"{options.where}: {key}", blocks, f"blocks under depth {vision['depth']}")
     # parity: their outputs are taken in the order in which the blocks run.
     return vision | {key: sorted(set(blocks))}
+
+
+def _check_activation(options: Options) -> None:
+    found = options.raw.get("hidden_act", "silu")
+    if not isinstance(found, str) or found not in ACT2FN:
+        raise CheckpointError(
+            f"{options.where}: hidden_act is {show(found)}, which the library does not know; correct it"
+        )

@@ -10,9 +10,10 @@ from transformers import Florence2VisionConfig
 
 from fo1.errors import CheckpointError
 from fo1.geometry import AUXILIARY_RESIZES
-from fo1.models.checks import Options, need_divisor, wrong
-from fo1.models.configuration import FO1Config, RegionEncoderConfig
-from fo1.models.published_host import host_config
+from fo1.models.checks import need_divisor, wrong
+from fo1.models.configuration import MOST_BINS, FO1Config, RegionEncoderConfig
+from fo1.models.published.host import host_config
+from fo1.models.published.options_table import Options
 
 
 def _davit(width: int, heads: int) -> dict[str, Any]:
@@ -114,9 +115,11 @@ def _sources(options: Options) -> tuple[bool, bool]:
 
 def _combination(options: Options) -> str:
     key = "mm_region_feature_combination"
-    found = options.choice(key, _COMBINATIONS + _BROKEN, "concat")
+    found = options.value(key, "concat")
+    if found not in _BROKEN:
+        return options.choice(key, _COMBINATIONS, "concat")
     _, host_only = _sources(options)
-    if found in _BROKEN and not host_only:  # with one source there is nothing to combine
+    if not host_only:  # with one source there is nothing to combine
         raise CheckpointError(
             f"config.json: {key} is {found!r}, which no model can run with: the authors' code adds embeddings "
             f"of fixed widths, 2880 and 5120, that fit no encoder; use one of {', '.join(_COMBINATIONS)}"
@@ -145,7 +148,7 @@ def _region_config(options: Options, host: Any) -> RegionEncoderConfig:
         host_levels=len(vision.fullatt_block_indexes),
         use_pyramid=pyramid,
         pyramid_width=options.count("mm_simple_fpn_out_channels", 512),
-        output_size=options.count("mm_roi_output_size", 7),
+        output_size=options.count("mm_roi_output_size", 7, most=MOST_BINS),
         layer_norm=norms and not host_only,
         combination="mean" if both and combination.startswith("mean") else "concat",
         # parity: with the host's maps alone, the box is embedded whatever the strategy.

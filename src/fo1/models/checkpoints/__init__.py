@@ -1,0 +1,1 @@
+"""Whole checkpoints: converted between the layouts, and verified."""

@@ -1,0 +1,1 @@
+"""The published on-disk layout, the authors' own: read as it is, and written back."""
