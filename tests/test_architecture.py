@@ -20,7 +20,9 @@ INIT = "__init__.py"  # the package's own, which names everything and loads it o
 LAYERS = (
     ("errors", "geometry", "results"),
     (
+        "tags",
         "prompts",
+        "layout",
         "parsing",
         "markup",
         "grammar",
@@ -36,6 +38,13 @@ LAYERS = (
     ("evaluation", "serving", "labelling", "demo"),
     ("cli", "__main__"),
 )
+# Within models/; all that is not named, such as modeling and processing, stands in the empty one.
+MODEL_LAYERS = (
+    ("configuration", "checks", "tensor_files"),
+    ("published",),
+    (),
+    ("checkpoints",),
+)
 LAYER = {part: number for number, parts in enumerate(LAYERS) for part in parts}
 TORCH_FREE = LAYERS[0] + LAYERS[1]
 STRANGERS = {*permutations(LAYERS[4], 2), *permutations(LAYERS[5], 2)}
@@ -43,13 +52,20 @@ NEVER = {"torchvision", "timm", "flash_attn"}
 # The published layout is one family's, and so is the configuration's default.
 FAMILY_NAMES = re.compile(r"qwen|llava|internvl|smolvlm|idefics|paligemma|gemma", re.IGNORECASE)
 MAY_NAME_A_FAMILY = (
-    *("models/families/", "models/conversion.py", "models/published_"),
+    *("models/families/", "models/published/", "models/checkpoints/published_processor.py"),
     "models/configuration.py",
 )
 
 
 def part_of(file: str) -> str:
     return file.split("/")[0].removesuffix(".py")
+
+
+def model_layer(part: str) -> int:
+    """Return the layer within models/ of a file, of a folder, or of a name that models/__init__.py gives."""
+    name = part.removesuffix(".py")
+    found = [number for number, parts in enumerate(MODEL_LAYERS) if name in parts]
+    return found[0] if found else MODEL_LAYERS.index(())
 
 
 def parse(file: str) -> ast.Module:
@@ -98,6 +114,13 @@ def test_imports_point_downwards(file: str) -> None:
             continue
         assert LAYER[other] <= LAYER[part], f"{file} imports {name}, which stands higher"
         assert (part, other) not in STRANGERS, f"{file} imports its neighbour {name}"
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if part_of(file) == "models"])
+def test_imports_within_models_point_downwards(file: str) -> None:
+    for name in imports(file):
+        if name.startswith("fo1.models."):
+            assert model_layer(name.split(".")[2]) <= model_layer(file.split("/")[1]), name
 
 
 @pytest.mark.parametrize("file", FILES)

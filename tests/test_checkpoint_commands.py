@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from fo1.cli import main
 from tests.parity.cases import FIXTURES
@@ -41,20 +42,26 @@ def test_verify_a_whole_checkpoint(run: Any) -> None:
     assert "all in place" in lines
     assert "docs/parity.md" in out
     assert not any(line.startswith("FAIL") for line in lines)
-    start = lines.index("what to report if it fails:")
-    block = "\n".join(lines[start:])
+    assert "what to report" not in out
+    assert "```" not in out
+    assert str(FIXTURES) not in out, "a path of this machine is nobody's business"
+
+
+def test_verify_says_what_to_report(run: Any, checkpoint: Path) -> None:
+    weights = load_file(checkpoint / "model.safetensors")
+    weights["model.mm_projector_aux.2.weight"] *= 1e5
+    save_file(weights, checkpoint / "model.safetensors", metadata={"format": "pt"})
+    status, out, err = run("verify", checkpoint)
+    assert (status, err) == (1, "")
+    lines = out.splitlines()
+    block = "\n".join(lines[lines.index("what to report:") :])
     for word in (
-        "versions: fo1 ",
-        "torch ",
-        "transformers ",
-        "platform: python ",
-        "files: ",
-        "=5174",
+        *("versions: fo1 ", "torch ", "transformers ", "platform: python "),
+        *("failed: ratio: ", "files: ", "=5174", "header_sha256: "),
+        *('"mm_roi_output_size": 7', '"region_to_word_ratio": '),
     ):
         assert word in block
-    for word in ('"mm_roi_output_size": 7', "header_sha256: ", '"region_to_word_ratio": '):
-        assert word in block
-    assert str(FIXTURES) not in out, "a path of this machine is nobody's business"
+    assert str(checkpoint) not in out, "a path of this machine is nobody's business"
 
 
 def test_verify_a_damaged_checkpoint(run: Any, checkpoint: Path) -> None:
@@ -75,6 +82,10 @@ def test_verify_as_json(run: Any, checkpoint: Path) -> None:
     assert (status, found["ok"], found["statistics"]) == (0, True, {})
     assert set(found["findings"][0]) == {"name", "status", "detail"}
     assert len(found["header_sha256"]) == 64
+    assert found["files"]["config.json"] == 2846
+    assert found["options"]["mm_roi_output_size"] == 7
+    assert {"fo1", "torch", "transformers"} <= found["versions"].keys()
+    assert found["platform"].startswith("python ")
     (checkpoint / "config.json").unlink()
     status, out, _ = run("verify", checkpoint, "--json")
     assert (status, json.loads(out)["ok"]) == (1, False)
@@ -144,12 +155,12 @@ def test_convert_stopped_by_the_user(tmp_path: Path) -> None:
     """Ctrl-C while the weights are written leaves nothing."""
     code = (
         "import sys, time\n"
-        "from fo1.models import converting\n"
+        "from fo1.models.checkpoints import convert\n"
         "from fo1.cli import main\n"
         "def slow(*a, **k):\n"
         "    print('writing', flush=True, file=sys.__stdout__)\n"
         "    time.sleep(60)\n"
-        "converting.write_shards = slow\n"
+        "convert.write_shards = slow\n"
         f"sys.exit(main(['convert', {str(MAIN)!r}, {str(tmp_path / 'out')!r}]))\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(SOURCE)}

@@ -10,7 +10,7 @@ from fo1.errors import CheckpointError
 from fo1.grammar import Grammar, Place, State
 from fo1.markup import Markup, harmless
 from fo1.parsing import parse_answer
-from fo1.prompts import regions_in
+from fo1.tags import regions_in
 
 WORDS = ["a", " cat", ",", ".", " ", "\n", "No", "ne", "3", "7", "x", "<|"]
 # Pieces of which ordinary words can spell out tags.

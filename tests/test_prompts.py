@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fo1 import prompts
+from fo1 import prompts, tags
 from fo1.errors import QueryError
-from fo1.prompts import Picture, Turn, build_prompt
+from fo1.layout import Picture, Turn, build_prompt
 
 HEAD = (
     "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
@@ -39,7 +39,10 @@ def listed(count: int) -> str:
     ],
 )
 def test_recorded_prompts(question: str, regions: int, text: str) -> None:
-    assert build_prompt(Turn("user", (Picture(regions), question))) == HEAD + listed(regions) + text + TAIL
+    assert (
+        build_prompt(Turn("user", (Picture(regions), question)))
+        == HEAD + listed(regions) + text + TAIL
+    )
 
 
 def test_one_recorded_prompt_in_full() -> None:
@@ -148,9 +151,9 @@ def test_regions_that_do_not_exist_are_named() -> None:
     with pytest.raises(QueryError, match=r"region 7 does not exist.*0 to 4"):
         prompts.ask("why <region2> and <region7>?", num_regions=5)
     with pytest.raises(QueryError, match="no regions"):
-        prompts.check_regions([0], 0)
+        tags.check_regions([0], 0)
     with pytest.raises(QueryError, match="-1"):
-        prompts.check_regions([-1], 3)
+        tags.check_regions([-1], 3)
 
 
 @pytest.mark.parametrize(
@@ -197,6 +200,6 @@ def test_no_text_adds_a_placeholder_or_a_turn(noise: str, parts: list[str]) -> N
 
 @given(st.text())
 def test_neutralising_twice_changes_nothing(text: str) -> None:
-    once = prompts.neutralise(text)
-    assert prompts.neutralise(once) == once
+    once = tags.neutralise(text)
+    assert tags.neutralise(once) == once
     assert len(once) == len(text)

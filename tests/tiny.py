@@ -15,6 +15,7 @@ from PIL import Image
 from transformers import Florence2VisionConfig, PreTrainedConfig, Qwen2_5_VLConfig
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+from fo1.layout import region_list
 from fo1.models import (
     FO1Config,
     FO1ForConditionalGeneration,
@@ -22,10 +23,9 @@ from fo1.models import (
     RegionEncoderConfig,
     ScoreHeadConfig,
 )
-from fo1.models.conversion import published_tokenizer
 from fo1.models.families import get_family
 from fo1.models.processing import IMAGENET_MEAN, IMAGENET_STD, make_auxiliary_processor
-from fo1.prompts import region_list
+from fo1.models.published.reading import published_tokenizer
 
 TOKENIZER = Path(__file__).parent / "parity/fixtures/VLM-FO1_Qwen2.5-VL-tiny"
 WIDTH = 32

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 
-from fo1 import prompts
+from fo1 import tags
 from fo1.errors import CheckpointError
 
-_PLACEHOLDERS = (prompts.IMAGE_PLACEHOLDER, prompts.REGION_PLACEHOLDER)
+_PLACEHOLDERS = (tags.IMAGE_PLACEHOLDER, tags.REGION_PLACEHOLDER)
 _SECTIONS = (
-    (prompts.THINK_OPEN, prompts.THINK_CLOSE),
-    (prompts.ANSWER_OPEN, prompts.ANSWER_CLOSE),
+    (tags.THINK_OPEN, tags.THINK_CLOSE),
+    (tags.ANSWER_OPEN, tags.ANSWER_CLOSE),
 )
 _CHAT = re.compile(r"<\|[^<>|\s]*\|>")
 _SPACES = " \t\r\nĠĊĉč▁"
@@ -71,17 +71,17 @@ class Markup:
         Raises:
             CheckpointError: a tag has no token.
         """
-        tags = (
-            *(prompts.GROUND_OPEN, prompts.GROUND_CLOSE),
-            *(prompts.OBJECTS_OPEN, prompts.OBJECTS_CLOSE),
+        needed = (
+            *(tags.GROUND_OPEN, tags.GROUND_CLOSE),
+            *(tags.OBJECTS_OPEN, tags.OBJECTS_CLOSE),
         )
-        if missing := [tag for tag in tags if tag not in vocabulary]:
+        if missing := [tag for tag in needed if tag not in vocabulary]:
             raise CheckpointError(
                 f"the vocabulary of {len(vocabulary)} tokens lacks {', '.join(missing)}; "
                 "take the tokenizer that was saved with the model"
             )
         regions: list[int] = []
-        while (token := prompts.region_token(len(regions))) in vocabulary:
+        while (token := tags.region_token(len(regions))) in vocabulary:
             regions.append(vocabulary[token])
         ending = frozenset(ends)
         markers = {
@@ -95,7 +95,7 @@ class Markup:
             for opening, closing in _SECTIONS
             if opening in vocabulary and closing in vocabulary
         )
-        pairs = [vocabulary[tag] for tag in tags]
+        pairs = [vocabulary[tag] for tag in needed]
         written = {*pairs, *regions, *(tag for section in sections for tag in section)}
         return cls(
             ground=(pairs[0], pairs[1]),
@@ -142,8 +142,8 @@ def harmless(pieces: Iterable[tuple[bool, str]]) -> str:
     """
     joined = ""
     for is_markup, text in pieces:
-        if not is_markup and joined.endswith(prompts.GROUND_OPEN):
-            text = prompts.neutralise(text)
+        if not is_markup and joined.endswith(tags.GROUND_OPEN):
+            text = tags.neutralise(text)
         elif not is_markup:
             text = _CUT.sub("\u2039", _SPELLED.sub(_quoted, text))
         joined += text
@@ -151,4 +151,4 @@ def harmless(pieces: Iterable[tuple[bool, str]]) -> str:
 
 
 def _quoted(tag: re.Match[str]) -> str:
-    return prompts.neutralise(tag[0])
+    return tags.neutralise(tag[0])

@@ -11,12 +11,12 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
-from fo1.prompts import ANSWER_CLOSE, ANSWER_OPEN, NONE_TEXT, THINK_CLOSE, THINK_OPEN
 from fo1.results import Answer, Citation, Grounding, RegionText
+from fo1.tags import ANSWER_CLOSE, ANSWER_OPEN, NONE_TEXT, THINK_CLOSE, THINK_OPEN
 
 # The paper's figures write <object> and <Region0>, the released code <objects> and <region0>.
 # Runs are possessive (*+), so that damaged text is read in linear time.
-_REGION = re.compile(r"<region([0-9]+)>", re.IGNORECASE)
+_REGION = re.compile(r"<region([0-9]+)>", re.IGNORECASE | re.ASCII)
 _RUN = r"(?:(?!</?(?:ground|objects?)>).)*+"  # anything up to the next label or list tag
 _PAIR = re.compile(
     rf"(?:<ground>(?P<label>{_RUN})(?:(?P<label_end></ground>)[\s:]*+)?)?"

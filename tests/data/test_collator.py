@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from fo1.data.collator import Batch, Collator, Query, Sample
-from fo1.prompts import TURN_END, Picture, Turn, build_prompt
+from fo1.layout import TURN_END, Picture, Turn, build_prompt
 from tests import tiny
 
 LABEL_OFF = -100

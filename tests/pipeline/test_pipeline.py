@@ -13,21 +13,14 @@ from PIL import Image
 
 from fo1.data.collator import Collator, Query, Sample
 from fo1.errors import BoxError, CheckpointError, ImageError, InputError, QueryError
+from fo1.layout import Picture, Turn, build_prompt, query_branch, scene_prefix
 from fo1.lexicon import Lexicon
 from fo1.models.decoding import decode
 from fo1.models.scoring import Branches, evidence_chance, join_evidence
 from fo1.models.ssd import SSDMobileNetV2
 from fo1.pipeline import DEFAULT_THRESHOLD, FO1, Request, Scene
 from fo1.pipeline.engine import Engine, Row, Text
-from fo1.prompts import (
-    Picture,
-    Task,
-    Turn,
-    build_prompt,
-    describe,
-    query_branch,
-    scene_prefix,
-)
+from fo1.prompts import Task, describe
 from fo1.proposals import get_proposer
 from fo1.proposals.detector import SSDProposer
 from fo1.results import Detections, Proposals

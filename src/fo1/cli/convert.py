@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from fo1.models.converting import Conversion, convert
+from fo1.models.checkpoints.convert import Conversion, convert
 from fo1.pipeline.loading import PACKAGED, packaged_folder
 
 

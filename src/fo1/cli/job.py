@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from fo1 import prompts
+from fo1 import prompts, tags
 from fo1.cli.arguments import SEPARATOR, Arguments
 from fo1.cli.pictures import find_pictures
 from fo1.errors import InputError, QueryError, short_name
@@ -110,10 +110,10 @@ def check_region_numbers(
     Raises:
         QueryError: one does not.
     """
-    asked = prompts.regions_in(queries[0]) if task is Task.ASK else ()
+    asked = tags.regions_in(queries[0]) if task is Task.ASK else ()
     named = (*(regions or ()), *asked)
     if count is not None:
-        prompts.check_regions(named, count)
+        tags.check_regions(named, count)
     elif named and max(named) >= DEFAULT_LIMIT:
         raise QueryError(
             f"region {max(named)} cannot be: at most {DEFAULT_LIMIT} boxes are proposed; "

@@ -9,7 +9,7 @@ from typing import Any
 
 import fo1
 from fo1.errors import InputError
-from fo1.models.verification import Status, Verification, verify
+from fo1.models.checkpoints.verification import Status, Verification, verify
 from fo1.pipeline.loading import PACKAGED, choose_device, packaged_folder
 
 _PACKAGES = ("torch", "transformers", "safetensors", "tokenizers", "numpy", "pillow")

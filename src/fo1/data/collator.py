@@ -17,9 +17,10 @@ from PIL import Image
 from torch import Tensor
 
 from fo1.geometry import scale_boxes
+from fo1.layout import TURN_END, query_branch, question_branch, scene_prefix
 from fo1.models.processing import FO1Processor, pad_left
 from fo1.models.scoring import Branches
-from fo1.prompts import TURN_END, query_branch, question_branch, regions_in, scene_prefix
+from fo1.tags import regions_in
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ task of models without one, is written and then parsed.
 import re
 from collections.abc import Sequence
 
-from fo1 import prompts
+from fo1 import prompts, tags
 from fo1.errors import QueryError
 from fo1.parsing import parse_count, parse_region_texts, plain_text
 from fo1.pipeline import naming
@@ -23,7 +23,7 @@ from fo1.results import Detections, RegionText
 MOST_UNNAMED = 10
 """Up to this many regions are described or read when none are named."""
 
-_REGION = re.compile(r"<region([0-9]+)>", re.IGNORECASE)
+_REGION = re.compile(r"<region([0-9]+)>", re.IGNORECASE | re.ASCII)
 
 
 def answer(scenes: Sequence[EncodedScene], request: Request) -> list[Outcome]:
@@ -50,7 +50,7 @@ def named_regions(scene: EncodedScene, request: Request) -> tuple[int, ...]:
         QueryError: one does not exist, or none are named and the scene has many.
     """
     if request.regions is not None:
-        return prompts.check_regions(dict.fromkeys(request.regions), len(scene))
+        return tags.check_regions(dict.fromkeys(request.regions), len(scene))
     if len(scene) > MOST_UNNAMED:
         raise QueryError(
             f"this picture has {len(scene)} regions, at most {MOST_UNNAMED} are taken unasked; "
@@ -92,7 +92,7 @@ def _questions(scene: EncodedScene, request: Request) -> list[Chat]:
         case Task.GROUND:
             texts = [prompts.ground()]
         case Task.SIMILAR:
-            (region,) = prompts.check_regions(request.regions or (), len(scene))
+            (region,) = tags.check_regions(request.regions or (), len(scene))
             texts = [prompts.similar(region)]
         case Task.ASK:
             (query,) = request.queries
@@ -195,7 +195,7 @@ def _by_names(scene: EncodedScene, request: Request) -> Outcome:
     if request.task is Task.GROUND:
         return naming.ground(scene, request)
     if request.task is Task.SIMILAR:
-        prompts.check_regions(request.regions or (), len(scene))
+        tags.check_regions(request.regions or (), len(scene))
         return naming.similar(scene, request)
     return naming.describe(scene, named_regions(scene, request))
 

@@ -7,13 +7,13 @@ from typing import Any, cast
 
 import numpy as np
 
-from fo1 import prompts
+from fo1 import layout, tags
 from fo1.errors import InputError, QueryError
+from fo1.layout import Picture, Role, Turn
 from fo1.parsing import parse_answer, plain_text
 from fo1.pipeline.engine import Engine, Row
 from fo1.pipeline.request import EncodedScene
 from fo1.pipeline.tiles import Tile, split
-from fo1.prompts import Picture, Role, Turn
 from fo1.results import Answer, Detections
 
 _CURE = 'give a list such as [{"role": "user", "content": "what is <region0>?"}]'
@@ -32,7 +32,7 @@ class Chat:
 
     turns: tuple[Turn, ...]
     scenes: tuple[EncodedScene, ...]
-    system: str | None = prompts.SYSTEM_TEXT
+    system: str | None = layout.SYSTEM_TEXT
     all_regions: bool = True
 
     @property
@@ -44,7 +44,7 @@ class Chat:
         """Return the regions that people name; each of them has to be shown with every question."""
         told = [part for turn in self.turns if turn.role == "user" for part in turn.parts]
         texts = [self.system or "", *(part for part in told if isinstance(part, str))]
-        return tuple(region for text in texts for region in prompts.regions_in(text))
+        return tuple(region for text in texts for region in tags.regions_in(text))
 
     def locate(self, region: int) -> tuple[int, int]:
         """Return the picture that a region lies in, and its number there."""
@@ -146,8 +146,8 @@ def _row(chat: Chat, tile: Tile, repeat_features: bool) -> Row:
 
     turns = [Turn(turn.role, tuple(map(part_of, turn.parts))) for turn in chat.turns]
     system = None if chat.system is None else tile.to_tile(chat.system)
-    prompt = prompts.build_prompt(*turns, system=system, repeat_features=repeat_features)
-    placed = tuple(shown[region] for region in prompts.placed_regions(prompt))
+    prompt = layout.build_prompt(*turns, system=system, repeat_features=repeat_features)
+    placed = tuple(shown[region] for region in tags.placed_regions(prompt))
     return Row(prompt, tuple(scene.tensors for scene in chat.scenes), placed, len(tile))
 
 
@@ -169,7 +169,7 @@ def read_messages(
         raise InputError(f"messages are a {type(messages).__name__}; {_CURE}")
     turns: list[Turn] = []
     scenes: list[EncodedScene] = []
-    system: str | None = prompts.SYSTEM_TEXT
+    system: str | None = layout.SYSTEM_TEXT
     for number, message in enumerate(messages):
         role, parts = _parts(message, number)
         if role == "system":
@@ -224,5 +224,5 @@ def _parts(message: object, number: int) -> tuple[str, list[tuple[str, Any, Any]
 
 def _said(role: str, text: str, num_regions: int) -> str:
     """Return a text that names existing regions only; a person's other markup is made harmless."""
-    prompts.check_regions(prompts.regions_in(text), num_regions)
-    return text if role == "assistant" else prompts.neutralise(text, keep_regions=True)
+    tags.check_regions(tags.regions_in(text), num_regions)
+    return text if role == "assistant" else tags.neutralise(text, keep_regions=True)

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from fo1.geometry import Boxes
 from fo1.grammar import Grammar
+from fo1.layout import query_branch, scene_prefix
 from fo1.lexicon import Lexicon
 from fo1.markup import Markup
 from fo1.models import FO1ForConditionalGeneration, FO1Processor
@@ -32,14 +33,7 @@ from fo1.models.processing import pad_left
 from fo1.models.scoring import Branches, evidence_chance, join_evidence, match_evidence
 from fo1.pipeline.tiles import Tile, split
 from fo1.pipeline.vocabulary import Vocabulary
-from fo1.prompts import (
-    GROUND_CLOSE,
-    GROUND_OPEN,
-    NONE_TEXT,
-    OBJECTS_OPEN,
-    query_branch,
-    scene_prefix,
-)
+from fo1.tags import GROUND_CLOSE, GROUND_OPEN, NONE_TEXT, OBJECTS_OPEN
 
 MAX_NEW_TOKENS = 2048
 """Longest answer of models whose generation settings name no other."""

@@ -19,7 +19,7 @@ from transformers.utils import logging as hf_logging
 from fo1.errors import CheckpointError, InputError, MissingExtraError
 from fo1.lexicon import Lexicon
 from fo1.models import FO1Config, FO1ForConditionalGeneration, FO1Processor
-from fo1.models.conversion import PUBLISHED_MODEL_TYPE
+from fo1.models.published.reading import PUBLISHED_MODEL_TYPE
 from fo1.pipeline.engine import Engine
 from fo1.pipeline.vocabulary import Vocabulary
 

@@ -5,11 +5,13 @@ The embedded model's language model is small; a name from the list says more tha
 
 import numpy as np
 
+from fo1.layout import query_branch
 from fo1.parsing import parse_answer, plain_text
 from fo1.pipeline.request import EncodedScene, Outcome, Request
 from fo1.pipeline.selection import NO_REGIONS, as_detections, best_first, final_scores
-from fo1.prompts import OBJECTS_CLOSE, Task, query_branch, region_token
+from fo1.prompts import Task
 from fo1.results import Detections, RegionText
+from fo1.tags import OBJECTS_CLOSE, region_token
 
 
 def answers_by_names(scene: EncodedScene, request: Request) -> bool:

@@ -9,7 +9,7 @@ from numbers import Real
 import numpy as np
 import numpy.typing as npt
 
-from fo1 import prompts
+from fo1 import prompts, tags
 from fo1.errors import InputError, QueryError
 from fo1.geometry import Boxes, Size
 from fo1.pipeline.engine import Engine, SceneTensors
@@ -98,7 +98,7 @@ class Request:
         elif self.task is Task.DESCRIBE:
             prompts.describe([0], self.detail)
         for region in self.regions or ():
-            prompts.region_token(region)
+            tags.region_token(region)
 
     def least_score(self) -> float:
         """Return the threshold, the default one if none was given."""

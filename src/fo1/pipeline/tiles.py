@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fo1.errors import QueryError
-from fo1.prompts import renumber
+from fo1.tags import renumber
 
 
 @dataclass(frozen=True, slots=True)
