@@ -1,6 +1,8 @@
 """FO1 and Scene on tiny random models: layout, scores, texts, threads, loading."""
 
+import json
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -625,6 +627,15 @@ def test_a_checkpoint_is_not_blamed_for_how_it_is_loaded(folder: Path) -> None:
     pytest.importorskip("accelerate")
     with pytest.raises(InputError, match="device 'nonsense' cannot be used"):
         FO1.from_pretrained(folder, device_map="nonsense")
+
+
+def test_a_tokenizer_with_too_few_region_tokens(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "m")
+    config = tmp_path / "m" / "config.json"
+    told = json.loads(config.read_text())
+    config.write_text(json.dumps({**told, "num_region_tokens": 201}))
+    with pytest.raises(CheckpointError, match="counts 201 region tokens, the tokenizer has 200"):
+        FO1.from_pretrained(tmp_path / "m", proposer="grid")
 
 
 def test_loading_says_nothing(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -142,7 +142,13 @@ def load_engine(
     if not isinstance(processor.tokenizer, PreTrainedTokenizerBase):
         raise CheckpointError(f"{folder} holds no tokenizer; give a complete checkpoint")
     placed = model if device_map is not None else model.to(device)
-    return Engine(str(name), placed.eval(), processor, loaded, vocabulary)
+    engine = Engine(str(name), placed.eval(), processor, loaded, vocabulary)
+    if len(engine.markup.regions) < engine.max_regions:
+        raise CheckpointError(
+            f"{folder}: config.json counts {engine.max_regions} region tokens, the tokenizer has "
+            f"{len(engine.markup.regions)}; take the tokenizer that was saved with the model"
+        )
+    return engine
 
 
 def _check_kind(folder: Path) -> None:
