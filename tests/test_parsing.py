@@ -257,3 +257,7 @@ def test_a_list_left_open_in_a_thought_ends_with_it() -> None:
         (0, "answer", ""),
     ]
     assert [text[c.start : c.end] for c in cited] == ["<region1>", "<region2>", "<region0>"]
+
+
+def test_no_answer_tag_is_left_in_an_answer() -> None:
+    assert parse_answer("<answer><answer>a cup</answer></answer>", 0).answer == "a cup"

@@ -246,7 +246,7 @@ def _split_thought(text: str, problems: list[str]) -> tuple[str | None, str]:
         answer, closed, _ = inside.partition(ANSWER_CLOSE)
         if not closed:
             problems.append("<answer> is not closed")
-    return thought, answer.replace(ANSWER_CLOSE, "").strip()
+    return thought, answer.replace(ANSWER_OPEN, "").replace(ANSWER_CLOSE, "").strip()
 
 
 def _region_pieces(answer: str, asked: tuple[int, ...]) -> Iterator[tuple[int, str]]:
