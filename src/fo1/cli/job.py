@@ -12,7 +12,7 @@ from fo1.cli.pictures import find_pictures
 from fo1.errors import InputError, QueryError, short_name
 from fo1.geometry import Boxes, check_boxes
 from fo1.prompts import QUERY_TASKS, Task
-from fo1.proposals import FileProposer, names
+from fo1.proposals import FileProposer, check_name
 from fo1.proposals.base import DEFAULT_LIMIT
 
 _FOLDER_SUFFIX = ".png"
@@ -70,10 +70,8 @@ def plan(arguments: Arguments) -> Job:
     if task is Task.SIMILAR and len(regions or ()) != 1:
         count = len(regions or ())
         raise InputError(f"similar needs one --region, got {count}; {_example(task)}")
-    if arguments.proposer is not None and arguments.proposer not in names():
-        choices = ", ".join(names())
-        given = short_name(arguments.proposer)
-        raise InputError(f"unknown proposer '{given}'; choose one of: {choices}")
+    if arguments.proposer is not None:
+        check_name(arguments.proposer)
     images = find_pictures(arguments.images)
     targets = _targets(arguments.save, images)
     boxes = None if arguments.boxes is None else _read_boxes(arguments.boxes)

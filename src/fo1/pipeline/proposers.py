@@ -4,11 +4,10 @@ import threading
 from pathlib import Path
 from typing import TypeVar
 
-from fo1.errors import InputError
 from fo1.models.nanodet import NanoDet
 from fo1.models.ssd import SSDMobileNetV2
 from fo1.pipeline.engine import Engine
-from fo1.proposals import Proposer, get_proposer, names
+from fo1.proposals import Proposer, check_name, get_proposer
 from fo1.proposals.base import DEFAULT_LIMIT
 from fo1.proposals.detector import NanoDetProposer, SSDProposer, UnionProposer
 
@@ -24,9 +23,8 @@ def check_proposer(proposer: Named) -> Named:
     Raises:
         InputError: no proposer has this name.
     """
-    if isinstance(proposer, str) and proposer not in names():
-        choices = ", ".join(names())
-        raise InputError(f"unknown proposer '{proposer}'; choose one of: {choices}")
+    if isinstance(proposer, str):
+        check_name(proposer)
     return proposer
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from importlib.resources.abc import Traversable
 
-from fo1.errors import InputError
+from fo1.errors import InputError, short_name
 from fo1.proposals.base import DEFAULT_LIMIT, Proposer, rank_and_dedupe
 from fo1.proposals.from_file import FileProposer
 
-__all__ = ["FileProposer", "Proposer", "get_proposer", "names", "rank_and_dedupe"]
+__all__ = ["FileProposer", "Proposer", "check_name", "get_proposer", "names", "rank_and_dedupe"]
 
 _DETECTORS = ("nanodet+ssd", "nanodet", "ssd")
 _OTHERS = ("selective-search", "grid", "none")
@@ -17,6 +17,18 @@ _OTHERS = ("selective-search", "grid", "none")
 def names() -> tuple[str, ...]:
     """Return the names `get_proposer` knows, the default first."""
     return _DETECTORS + _OTHERS
+
+
+def check_name(name: str) -> str:
+    """Return the name of a proposer that exists.
+
+    Raises:
+        InputError: no proposer has this name.
+    """
+    if name not in names():
+        choices = ", ".join(names())
+        raise InputError(f"unknown proposer '{short_name(name)}'; choose one of: {choices}")
+    return name
 
 
 def get_proposer(
@@ -34,8 +46,7 @@ def get_proposer(
         CheckpointError: weights are missing, damaged or of another model.
         MissingExtraError: the proposer needs a package that is not installed.
     """
-    if name not in names():
-        raise InputError(f"unknown proposer '{name}'; choose one of: {', '.join(names())}")
+    check_name(name)
     if name == "none":
         from fo1.proposals.none import NoneProposer
 
