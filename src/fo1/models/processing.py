@@ -125,10 +125,11 @@ class FO1Processor(ProcessorMixin):
     @classmethod
     def from_published(cls, folder: Path) -> "FO1Processor":
         """Return the processor of a checkpoint in the published layout."""
+        tokenizer = published_tokenizer(folder)
         return cls(
-            image_processor=published_image_processor(folder),
+            image_processor=published_image_processor(folder, tokenizer),
             auxiliary_image_processor=make_auxiliary_processor(IMAGENET_MEAN, IMAGENET_STD),
-            tokenizer=published_tokenizer(folder),
+            tokenizer=tokenizer,
             auxiliary_resize=published_auxiliary_resize(folder),
         )
 

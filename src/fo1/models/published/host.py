@@ -37,7 +37,7 @@ _VISION_COUNTS = (
     *("depth", "hidden_size", "intermediate_size", "num_heads", "out_hidden_size"),
     *("patch_size", "spatial_merge_size", "temporal_patch_size", "window_size"),
 )
-# The library leaves out of a file what is its default; these differ from it in all published sizes, 3B and up.
+# The library leaves out of a file what is its default. At 3B, the one published size, these two differ from it.
 _VISION_REQUIRED = ("hidden_size", "out_hidden_size")
 
 

@@ -72,9 +72,9 @@ def load_tokenizer(folder: Path, load: Callable[[], Any]) -> Any:
         ) from error
 
 
-def published_image_processor(folder: Path) -> Any:
-    """Return the host's image processor of a published checkpoint."""
-    vision = published_config(folder).vlm_config.vision_config
+def published_image_processor(folder: Path, tokenizer: Any = None) -> Any:
+    """Return the host's image processor of a published checkpoint; `tokenizer` as in `published_config`."""
+    vision = published_config(folder, tokenizer).vlm_config.vision_config
     file = folder / "preprocessor_config.json"
     stored = read_json(file) if file.exists() else {}
     statistics = {key: stored[key] for key in ("image_mean", "image_std") if key in stored}
@@ -100,13 +100,18 @@ def add_region_placeholder(tokenizer: Any) -> None:
     )
 
 
-def published_config(folder: Path) -> FO1Config:
+def published_config(folder: Path, tokenizer: Any = None) -> FO1Config:
     """Return our config for a published checkpoint.
+
+    Args:
+        folder: the checkpoint.
+        tokenizer: its tokenizer, where it is loaded already.
 
     Raises:
         CheckpointError: an option is missing, of the wrong type, unknown, or contradicts another.
     """
-    tokenizer = published_tokenizer(folder)
+    if tokenizer is None:
+        tokenizer = published_tokenizer(folder)
     placeholder, image = tokenizer.convert_tokens_to_ids([REGION_PLACEHOLDER, IMAGE_TOKEN])
     raw = read_json(folder / "config.json")
     rows = Options(raw).count("vocab_size")
