@@ -21,13 +21,13 @@ from fo1.models.decoding import decode
 from fo1.models.scoring import Branches, evidence_chance, join_evidence
 from fo1.models.ssd import SSDMobileNetV2
 from fo1.pipeline import DEFAULT_THRESHOLD, FO1, Request, Scene
-from fo1.pipeline.engine import Engine, Row, Text
+from fo1.pipeline.engine import Engine, Row
 from fo1.prompts import Task, describe
 from fo1.proposals import get_proposer
 from fo1.proposals.detector import SSDProposer
 from fo1.results import Detections, Proposals
 from tests import tiny
-from tests.pipeline.conftest import SIZE, front
+from tests.pipeline.conftest import SIZE, front, record
 
 PUBLISHED = tiny.TOKENIZER
 FAR = [[0, 0, 40, 40], [60, 60, 100, 100], [2, 2, 41, 41]]  # the third lies on the first
@@ -45,20 +45,16 @@ def assert_same(one: Detections, other: Detections) -> None:
 
 
 @contextmanager
-def answers(monkeypatch: pytest.MonkeyPatch, *texts: str) -> Iterator[list[str]]:
-    """Let the model write these texts; yields the questions it was asked."""
-    asked: list[str] = []
-    left = iter(texts)
-
-    def generate(self: Engine, rows: list[Row]) -> list[Text]:
-        for row in rows:
-            said = row.prompt.split("<|im_start|>user\n")[-1].split("<|im_end|>")[0]
-            asked.append(re.sub(r"^<\|vision_start\|>.*\n(<region.*feat>\n)?", "", said))
-        return [Text(next(left)) for _ in rows]
-
+def answers(monkeypatch: pytest.MonkeyPatch, *texts: str) -> Iterator[list[Row]]:
+    """Let the model write these texts inside the `with`; yields the rows that it was given."""
     with monkeypatch.context() as patch:
-        patch.setattr(Engine, "generate", generate)
-        yield asked
+        yield record(patch, *texts)
+
+
+def questions(rows: list[Row]) -> list[str]:
+    """Return what rows ask, without the picture and its regions."""
+    said = [row.prompt.split("<|im_start|>user\n")[-1].split("<|im_end|>")[0] for row in rows]
+    return [re.sub(r"^<\|vision_start\|>.*\n(<region.*feat>\n)?", "", text) for text in said]
 
 
 @contextmanager
@@ -290,9 +286,9 @@ def test_written_detections(writing: FO1, monkeypatch) -> None:
         "<ground>cow</ground><objects><region1></objects>"
     )
     request = Request(task=Task.DETECT, queries=("coffee cup", "cat"))
-    with answers(monkeypatch, text, text) as asked:
+    with answers(monkeypatch, text, text) as rows:
         outcome = given.answer(request)
-        assert asked == [
+        assert questions(rows) == [
             "Please detect coffee cup, cat in this image. Answer the question with object indexes."
         ]
         assert outcome.detections.labels == ("coffee cup", "coffee cup")
@@ -332,21 +328,21 @@ def test_written_counts(writing: FO1, monkeypatch, text: str, count: int) -> Non
 
 def test_one_question_per_region(writing: FO1, monkeypatch) -> None:
     scene = writing.encode(tiny.picture(*SIZE), FAR)
-    with answers(monkeypatch, "a red cup", "EXIT") as asked:
+    with answers(monkeypatch, "a red cup", "EXIT") as rows:
         said = scene.describe([2, 0, 2], detail="detailed")
     assert [(item.region, item.text) for item in said] == [(2, "a red cup"), (0, "EXIT")]
-    assert asked[0] == "Provide a detailed description for <region2>."
-    with answers(monkeypatch, "A", "B", "C") as asked:
+    assert questions(rows)[0] == "Provide a detailed description for <region2>."
+    with answers(monkeypatch, "A", "B", "C") as rows:
         assert [item.text for item in scene.read()] == ["A", "B", "C"]
-    assert len(asked) == 3
+    assert len(rows) == 3
 
 
 def test_sentences_keep_their_regions(writing: FO1, monkeypatch) -> None:
     scene = writing.encode(tiny.picture(*SIZE), FAR)
     text = "A <ground>cat</ground><objects><region2></objects> near <region1>."
-    with answers(monkeypatch, text) as asked:
+    with answers(monkeypatch, text) as rows:
         outcome = scene.answer(Request(task=Task.ASK, queries=("is <region1> wet?",)))
-    assert asked == ["is <region1> wet?"]
+    assert questions(rows) == ["is <region1> wet?"]
     assert outcome.text == "A cat near region 1."
     assert outcome.detections.regions.tolist() == [2]
     with answers(monkeypatch, text):

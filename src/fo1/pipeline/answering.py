@@ -6,7 +6,6 @@ Models with a score head answer detect, refer and count without writing a word; 
 task of models without one, is written and then parsed.
 """
 
-import re
 from collections.abc import Sequence
 
 from fo1 import prompts, tags
@@ -22,8 +21,6 @@ from fo1.results import Detections, RegionText
 
 MOST_UNNAMED = 10
 """Up to this many regions are described or read when none are named."""
-
-_REGION = re.compile(r"<region([0-9]+)>", re.IGNORECASE | re.ASCII)
 
 
 def answer(scenes: Sequence[EncodedScene], request: Request) -> list[Outcome]:
@@ -236,4 +233,4 @@ def _sentence(scene: EncodedScene, request: Request, written: Sequence[Written])
 
 def _readable(text: str) -> str:
     """Return a text for people: lists of regions are left out, single ones become "region 3"."""
-    return plain_text(_REGION.sub(r"region \1", text))
+    return plain_text(tags.renumber(text, {}))

@@ -162,12 +162,18 @@ def test_stored_copy_of_tied_head_survives(checkpoint: Path, tmp_path: Path) -> 
 # A model made here.
 
 
+def save_with_published_limits(model: FO1ForConditionalGeneration, folder: Path) -> None:
+    """Write a model whose pixel limits the published layout can express."""
+    processor = tiny.make_processor()
+    processor.image_processor.size = {"shortest_edge": 56 * 56, "longest_edge": 2048 * 2048}
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+
 def test_trained_here_runs_elsewhere(tmp_path: Path) -> None:
     """A score head has no place there; all else comes back as it was."""
-    model, processor = tiny.make_model(score=True), tiny.make_processor()
-    processor.image_processor.size = {"shortest_edge": 56 * 56, "longest_edge": 2048 * 2048}
-    model.save_pretrained(tmp_path / "ours")
-    processor.save_pretrained(tmp_path / "ours")
+    model = tiny.make_model(score=True)
+    save_with_published_limits(model, tmp_path / "ours")
     done = convert(tmp_path / "ours", tmp_path / "published", layout="published")
     assert len(done.left_behind) == sum(n.startswith("score_head.") for n in model.state_dict())
     assert any("score head" in note for note in done.notes)
@@ -177,10 +183,8 @@ def test_trained_here_runs_elsewhere(tmp_path: Path) -> None:
 
 
 def test_what_a_mode_never_reads_is_left_behind(tmp_path: Path) -> None:
-    model, processor = tiny.make_model(use_auxiliary=False), tiny.make_processor()
-    processor.image_processor.size = {"shortest_edge": 56 * 56, "longest_edge": 2048 * 2048}
-    model.save_pretrained(tmp_path / "ours")
-    processor.save_pretrained(tmp_path / "ours")
+    model = tiny.make_model(use_auxiliary=False)
+    save_with_published_limits(model, tmp_path / "ours")
     done = convert(tmp_path / "ours", tmp_path / "published", layout="published")
     assert "not restored: vision_tower_aux.*" in done.notes[0]
     file = tmp_path / "published/model.safetensors"
