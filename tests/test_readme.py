@@ -47,3 +47,23 @@ def test_links_and_paths_exist() -> None:
     assert len(named) >= 3
     for path in (*linked, *named):
         assert (ROOT / path).exists(), path
+
+
+def test_figures_of_the_table_stand_in_the_measurements() -> None:
+    """Every figure was printed by a command of docs/nano.md, here rounded at most."""
+    nano = (ROOT / "docs/nano.md").read_text(encoding="utf-8")
+    table = re.search(r"^\| on 30 real photographs.*?\n\n", README, re.S | re.M)
+    assert table is not None
+    quoted = re.findall(r"\d+\.\d+", table[0])
+    assert len(quoted) > 10
+    measured = [float(figure) for figure in re.findall(r"\d+\.\d+", nano)]
+    for figure in quoted:
+        half = 0.5 * 10 ** -len(figure.split(".")[1]) + 1e-9
+        assert any(abs(one - float(figure)) <= half for one in measured), figure
+    own = nano.split("### nano on open.json, regions by nanodet+ssd")[1]
+    for kind in ("referring", "counting"):
+        row = re.search(rf"^\| {kind}.*?\| (\S+) \| (\S+) \|", table[0], re.M)
+        assert row is not None
+        mine = own.split(kind.capitalize())[1]
+        assert f"| model | {row[1]} [" in mine
+        assert f"| names shuffled among the boxes | {row[2]} [" in mine
