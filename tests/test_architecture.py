@@ -54,6 +54,7 @@ FAMILY_NAMES = re.compile(r"qwen|llava|internvl|smolvlm|idefics|paligemma|gemma"
 MAY_NAME_A_FAMILY = (
     *("models/families/", "models/published/", "models/checkpoints/published_processor.py"),
     "models/configuration.py",
+    "evaluation/published.py",  # whose models they are
 )
 
 

@@ -8,13 +8,15 @@ from typing import Any, NoReturn
 
 import fo1
 from fo1.errors import InputError, short_name
+from fo1.evaluation.tasks import TASKS
 from fo1.prompts import REGION_TASKS, Task
 from fo1.proposals import names
 
 DOCTOR = "doctor"
 VERIFY = "verify"
 CONVERT = "convert"
-WITHOUT_PICTURES = (DOCTOR, VERIFY, CONVERT)
+EVAL = "eval"
+WITHOUT_PICTURES = (DOCTOR, VERIFY, CONVERT, EVAL)
 SEPARATOR = ";"
 
 _ABOUT = {
@@ -57,6 +59,11 @@ _EXAMPLES = {
     CONVERT: """\
   fo1 convert VLM-FO1-3B-v01 ./fo1-3b
   fo1 convert ./my-model ./my-model-published --to published""",
+    EVAL: """\
+  fo1 eval photos --data photos/open.json --out out/photos --floors
+  fo1 eval coco --data coco --model ./my-model --out out/coco --batch-size 8
+  torchrun --nproc-per-node 8 -m fo1 eval refcoco-val --data refer --model ./my-model --out out/val
+  the same command again goes on where a run was stopped; data sets: docs/evaluation.md""",
 }
 
 _STATUS = """\
@@ -91,6 +98,15 @@ class Arguments(argparse.Namespace):
     out: str
     to: str
     dtype: str | None
+    name: str
+    data: str | None
+    limit: int | None
+    proposals: str | None
+    floors: bool
+    causal: bool
+    written: bool
+    batch_size: int
+    seed: int
 
 
 class Parser(argparse.ArgumentParser):
@@ -156,6 +172,7 @@ def build_parser() -> Parser:
     doctor.add_argument("--json", action="store_true", help="print one JSON object")
     _add_verify(_add_command(commands, VERIFY, "check a downloaded checkpoint, file by file"))
     _add_convert(_add_command(commands, CONVERT, "write a checkpoint in the other layout"))
+    _add_eval(_add_command(commands, EVAL, "measure a model on a benchmark"))
     return parser
 
 
@@ -198,6 +215,48 @@ def _add_convert(parser: Parser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     _add_debug(parser)
+
+
+def _add_eval(parser: Parser) -> None:
+    parser.add_argument("name", metavar="TASK", help=", ".join(TASKS))
+    parser.add_argument("--data", metavar="DIR", help="where the data set lies")
+    parser.add_argument("--out", metavar="DIR", help="folder for rows, summary, report, pictures")
+    parser.add_argument(
+        "--limit", metavar="N", type=_number(int, 1, None), help="the first N examples alone"
+    )
+    parser.add_argument(
+        "--proposals",
+        metavar="FILE|NAME",
+        help="where boxes come from: a file of them for all pictures, a proposer "
+        f"({', '.join(names())}), or true for those of the annotation",
+    )
+    parser.add_argument(
+        "--floors",
+        action="store_true",
+        help="also chance, majority, text alone, shuffled names, perfect boxes and the like",
+    )
+    parser.add_argument(
+        "--causal",
+        action="store_true",
+        help="also whether answers follow region tokens that are swapped, shuffled or zeroed",
+    )
+    parser.add_argument(
+        "--written",
+        action="store_true",
+        help="also what the language model writes where the model has a score head",
+    )
+    parser.add_argument(
+        "--batch-size",
+        metavar="N",
+        type=_number(int, 1, None),
+        default=1,
+        help="examples that are asked together (1)",
+    )
+    parser.add_argument(
+        "--seed", metavar="N", type=_number(int, 0, None), default=0, help="of shuffles (0)"
+    )
+    _add_model_options(parser)
+    parser.add_argument("--json", action="store_true", help="print the summary as one JSON object")
 
 
 def _add_task(parser: Parser, task: Task) -> None:

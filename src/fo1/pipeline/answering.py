@@ -6,7 +6,10 @@ Models with a score head answer detect, refer and count without writing a word; 
 task of models without one, is written and then parsed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
 
 from fo1 import prompts, tags
 from fo1.errors import QueryError
@@ -14,8 +17,15 @@ from fo1.parsing import parse_count, parse_region_texts, plain_text
 from fo1.pipeline import naming
 from fo1.pipeline.chat import Chat, Reply, Written, question, write
 from fo1.pipeline.engine import Engine
-from fo1.pipeline.request import EncodedScene, Outcome, Request
-from fo1.pipeline.selection import NO_REGIONS, as_detections, as_named, best_first, final_scores
+from fo1.pipeline.request import EncodedScene, Outcome, Request, Score
+from fo1.pipeline.selection import (
+    NO_REGIONS,
+    as_detections,
+    as_named,
+    best_first,
+    final_scores,
+    score_kind,
+)
 from fo1.prompts import QUERY_TASKS, REGION_TASKS, Task, clean_name
 from fo1.results import Detections, RegionText
 
@@ -29,15 +39,34 @@ def answer(scenes: Sequence[EncodedScene], request: Request) -> list[Outcome]:
     Raises:
         QueryError: a region does not exist in a scene, or a scene has too many to describe all.
     """
-    if request.task in QUERY_TASKS:
-        filled = [scene for scene in scenes if len(scene)]
-        found = iter(_search(filled, request) if filled else ())
-        return [next(found) if len(scene) else _nothing(scene, request) for scene in scenes]
-    if naming.answers_by_names(scenes[0], request):
-        return [_by_names(scene, request) for scene in scenes]
-    written = _write(scenes, request)
-    read = _region_texts if request.task in REGION_TASKS else _sentence
-    return [read(scene, request, said) for scene, said in zip(scenes, written, strict=True)]
+    return answer_each([(scene, request) for scene in scenes])
+
+
+def answer_each(asked: Sequence[tuple[EncodedScene, Request]]) -> list[Outcome]:
+    """Return one outcome per scene and request; what is written of all of them shares passes.
+
+    Raises:
+        QueryError: as in `answer`.
+    """
+    outcomes: dict[int, Outcome] = {}
+    matched: dict[Request, list[int]] = {}
+    written: list[int] = []
+    for place, (scene, request) in enumerate(asked):
+        if request.task in QUERY_TASKS and not len(scene):
+            outcomes[place] = _nothing(scene, request)
+        elif request.task in QUERY_TASKS and scene.engine.has_score_head:
+            matched.setdefault(request, []).append(place)
+        elif naming.answers_by_names(scene, request):
+            outcomes[place] = _by_names(scene, request)
+        else:
+            written.append(place)
+    for request, places in matched.items():
+        found = _match([asked[place][0] for place in places], request)
+        outcomes |= zip(places, found, strict=True)
+    said = _write([asked[place] for place in written])
+    for place, texts in zip(written, said, strict=True):
+        outcomes[place] = _read(*asked[place], texts)
+    return [outcomes[place] for place in range(len(asked))]
 
 
 def named_regions(scene: EncodedScene, request: Request) -> tuple[int, ...]:
@@ -98,19 +127,21 @@ def _questions(scene: EncodedScene, request: Request) -> list[Chat]:
     return [question(scene, text, all_regions=about_all) for text in texts]
 
 
-def _write(scenes: Sequence[EncodedScene], request: Request) -> list[list[Written]]:
-    """Return per scene the answers to its questions."""
-    asked = [_questions(scene, request) for scene in scenes]
-    written = iter(write([chat for chats in asked for chat in chats], scenes[0].engine))
-    return [[next(written) for _ in chats] for chats in asked]
+def _write(asked: Sequence[tuple[EncodedScene, Request]]) -> list[list[Written]]:
+    """Return per scene and request the answers to its questions."""
+    if not asked:
+        return []
+    chats = [_questions(scene, request) for scene, request in asked]
+    written = iter(write([chat for own in chats for chat in own], asked[0][0].engine))
+    return [[next(written) for _ in own] for own in chats]
 
 
-def _search(scenes: Sequence[EncodedScene], request: Request) -> list[Outcome]:
-    """Return the outcomes of detect, refer and count for scenes with regions."""
-    if scenes[0].engine.has_score_head:
-        return _match(scenes, request)
-    written = _write(scenes, request)
-    return [_found(scene, request, said) for scene, said in zip(scenes, written, strict=True)]
+def _read(scene: EncodedScene, request: Request, written: Sequence[Written]) -> Outcome:
+    """Return what written answers say."""
+    if request.task in QUERY_TASKS:
+        return _found(scene, request, written)
+    read = _region_texts if request.task in REGION_TASKS else _sentence
+    return read(scene, request, written)
 
 
 def _match(scenes: Sequence[EncodedScene], request: Request) -> list[Outcome]:
@@ -120,14 +151,21 @@ def _match(scenes: Sequence[EncodedScene], request: Request) -> list[Outcome]:
     for scene, table in zip(scenes, tables, strict=True):
         scores = final_scores(scene, table)
         parts: list[Detections] = []
+        head: list[npt.NDArray[np.float32]] = []
         for number, query in enumerate(request.queries):
             own = scores[:, number]
             kept = best_first(scene, own, request.least_score())
             kept = kept[:1] if request.task is Task.REFER else kept
             parts.append(as_detections(scene, [query] * len(kept), kept, own[kept]))
+            head.append(table[kept, number])
         found = Detections.merge(parts)
         count = len(found) if request.task is Task.COUNT else None
-        outcomes.append(Outcome(detections=found, count=count))
+        evidence: dict[Score, npt.NDArray[np.float32]] = {"head": np.concatenate(head)}
+        if scene.proposed:
+            evidence["proposal"] = scene.proposal_scores[found.regions]
+            evidence["fusion"] = found.scores
+        by = score_kind(scene)
+        outcomes.append(Outcome(detections=found, count=count, scored_by=by, evidence=evidence))
     return outcomes
 
 
@@ -142,7 +180,7 @@ def _nothing(scene: EncodedScene, request: Request) -> Outcome:
 
 def _found(scene: EncodedScene, request: Request, written: Sequence[Written]) -> Outcome:
     """Return what a written answer to detect, refer or count says."""
-    pairs: list[tuple[str, int]] = []
+    chances: dict[tuple[str, int], float] = {}
     texts: list[str] = []
     problems: list[str] = []
     count = 0
@@ -152,21 +190,35 @@ def _found(scene: EncodedScene, request: Request, written: Sequence[Written]) ->
         answer = said.answer
         texts.append(answer.text)
         problems += answer.problems
-        found: dict[tuple[str, int], None] = {}
+        found: dict[tuple[str, int], float] = {}
         for grounding in answer.groundings:
             label = _asked_label(grounding.phrase, names, request.task)
             if label is None:
                 problems.append(f"label '{grounding.phrase}' was not asked for")
                 continue
-            found |= dict.fromkeys((label, region) for region in grounding.regions)
-        pairs += found
+            for region in grounding.regions:
+                found.setdefault((label, region), said.chances.get((grounding.phrase, region), 0.0))
+        chances |= found
         count += _number(said, len(found))
+    detections, evidence = _named(scene, chances, request.threshold)
     return Outcome(
-        detections=as_named(scene, pairs, request.threshold),
+        detections=detections,
         text=_readable("\n".join(texts)) or None,
         count=count if request.task is Task.COUNT else None,
         problems=tuple(dict.fromkeys(problems)),
+        written=tuple(texts),
+        evidence=evidence,
     )
+
+
+def _named(
+    scene: EncodedScene, chances: Mapping[tuple[str, int], float], threshold: float | None
+) -> tuple[Detections, dict[Score, npt.NDArray[np.float32]]]:
+    """Return the regions that a text names by (label, region), and their scores of every kind."""
+    found = as_named(scene, list(chances))
+    kept = found.scores >= (0.0 if threshold is None else np.float32(threshold))
+    token = np.array(list(chances.values()), np.float32).reshape(-1)
+    return found[kept], {"proposal": found.scores[kept], "token": token[kept]}
 
 
 def _number(said: Written, found: int) -> int:
@@ -209,6 +261,7 @@ def _region_texts(scene: EncodedScene, request: Request, written: Sequence[Writt
         detections=Detections.empty(scene.image_size),
         texts=tuple(texts),
         problems=tuple(dict.fromkeys(problems)),
+        written=tuple(said.answer.text for said in written),
     )
 
 
@@ -217,17 +270,22 @@ def _sentence(scene: EncodedScene, request: Request, written: Sequence[Written])
     (said,) = written
     answer = said.answer
     itself = request.regions or () if request.task is Task.SIMILAR else ()
-    pairs = [
-        (grounding.phrase or str(request.task), region)
-        for grounding in answer.groundings
-        for region in grounding.regions
-        if region not in itself
-    ]
+    chances: dict[tuple[str, int], float] = {}
+    for grounding in answer.groundings:
+        for region in grounding.regions:
+            if region not in itself:
+                label = grounding.phrase or str(request.task)
+                chances.setdefault(
+                    (label, region), said.chances.get((grounding.phrase, region), 0.0)
+                )
+    detections, evidence = _named(scene, chances, request.threshold)
     return Outcome(
-        detections=as_named(scene, pairs, request.threshold),
+        detections=detections,
         answer=answer,
         text=_readable(answer.text) or None,
         problems=answer.problems,
+        written=(answer.text,),
+        evidence=evidence,
     )
 
 

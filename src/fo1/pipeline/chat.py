@@ -1,7 +1,7 @@
 """Chats: pictures with regions and what was said about them, and what the model writes next."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Any, cast
 
@@ -60,10 +60,13 @@ class Written:
     Args:
         parts: one answer per tile.
         complete: whether none of them was cut at the limit on new tokens.
+        chances: the probability with which a region's token was first written, by phrase ("" for
+            none) and region.
     """
 
     parts: tuple[Answer, ...]
     complete: bool = True
+    chances: Mapping[tuple[str, int], float] = field(default_factory=dict)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -129,7 +132,13 @@ def write(chats: Sequence[Chat], engine: Engine) -> list[Written]:
     for chat, own in zip(chats, tiles, strict=True):
         said = [(tile, next(texts)) for tile in own]
         parts = tuple(parse_answer(tile.to_chat(t.text), chat.num_regions) for tile, t in said)
-        written.append(Written(parts, all(text.complete for _, text in said)))
+        chances: dict[tuple[str, int], float] = {}
+        for part, (_, text) in zip(parts, said, strict=True):
+            # Under the grammar every index token is a mention of a region that exists.
+            for cited, chance in zip(part.citations, text.chances, strict=False):
+                if cited.part == "answer":
+                    chances.setdefault((cited.phrase or "", cited.region), chance)
+        written.append(Written(parts, all(text.complete for _, text in said), chances))
     return written
 
 

@@ -9,6 +9,7 @@ and a text. Rows share a pass, padded on the left.
 Legend: N regions of one scene, K queries, T tokens.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -26,7 +27,7 @@ from fo1.layout import query_branch, scene_prefix
 from fo1.lexicon import Lexicon
 from fo1.markup import Markup
 from fo1.models import FO1ForConditionalGeneration, FO1Processor
-from fo1.models.decoding import decode
+from fo1.models.decoding import Written, decode
 from fo1.models.encoding import PictureEncoding, RegionEmbeddings
 from fo1.models.families import HostFeatures
 from fo1.models.processing import pad_left
@@ -85,10 +86,17 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A written answer; not complete if it ran into the limit on its length."""
+    """A written answer.
+
+    Attributes:
+        text: region markup included, without the tokens that end it.
+        complete: False if it ran into the limit on its length.
+        chances: with which probability each index token in it was written, in its order.
+    """
 
     text: str
     complete: bool = True
+    chances: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -265,8 +273,14 @@ class Engine:
                 pad=self.processor.tokenizer.pad_token_id,
                 **self._together(chunk),
             )
-            texts += [Text(self.markup.text(w.tokens, self._decode), w.finished) for w in written]
+            texts += map(self._text, written)
         return texts
+
+    def _text(self, written: Written) -> Text:
+        index_tokens = set(self.markup.regions)
+        pairs = zip(written.tokens, written.logprobs, strict=True)
+        chances = tuple(math.exp(logprob) for token, logprob in pairs if token in index_tokens)
+        return Text(self.markup.text(written.tokens, self._decode), written.finished, chances)
 
     def _together(self, rows: Sequence[Row]) -> dict[str, Any]:
         """Return the model's inputs for some rows besides the tokens."""

@@ -8,7 +8,13 @@ import numpy as np
 from fo1.layout import query_branch
 from fo1.parsing import parse_answer, plain_text
 from fo1.pipeline.request import EncodedScene, Outcome, Request
-from fo1.pipeline.selection import NO_REGIONS, as_detections, best_first, final_scores
+from fo1.pipeline.selection import (
+    NO_REGIONS,
+    as_detections,
+    best_first,
+    final_scores,
+    score_kind,
+)
 from fo1.prompts import Task
 from fo1.results import Detections, RegionText
 from fo1.tags import OBJECTS_CLOSE, region_token
@@ -53,6 +59,7 @@ def ground(scene: EncodedScene, request: Request) -> Outcome:
         detections=as_detections(scene, labels, kept, scores[kept]),
         answer=answer,
         text=plain_text(answer.text) or None,
+        scored_by=score_kind(scene),
     )
 
 
@@ -72,4 +79,5 @@ def similar(scene: EncodedScene, request: Request) -> Outcome:
     kept = best_first(scene, scores, request.least_score())
     kept = kept[kept != asked]
     labels = [names[best[region]] for region in kept]
-    return Outcome(detections=as_detections(scene, labels, kept, scores[kept]))
+    found = as_detections(scene, labels, kept, scores[kept])
+    return Outcome(detections=found, scored_by=score_kind(scene))

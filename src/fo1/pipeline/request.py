@@ -3,8 +3,10 @@
 Legend: N regions of one picture.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from numbers import Real
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +17,10 @@ from fo1.geometry import Boxes, Size
 from fo1.pipeline.engine import Engine, SceneTensors
 from fo1.prompts import QUERY_TASKS, Detail, Task, clean_name
 from fo1.results import Answer, Detections, RegionText
+
+Score: TypeAlias = Literal["proposal", "head", "fusion", "token"]
+"""What a detection's score may be: that of the proposal; the score head's match; the fusion of both
+(square root of their product); the probability with which the model wrote the region's token."""
 
 GIVEN = "given"
 """Proposer of the boxes that the caller gave."""
@@ -116,6 +122,9 @@ class Outcome:
         text: what the model wrote, for people to read; None if it wrote nothing.
         count: the number that was asked for.
         problems: one line for everything that could not be read.
+        written: what the model wrote, markup included, one text per question; empty if it scored.
+        scored_by: what the scores of the detections are.
+        evidence: every score that is known of the D detections, (D,) each; theirs is one of them.
     """
 
     detections: Detections
@@ -124,3 +133,6 @@ class Outcome:
     text: str | None = None
     count: int | None = None
     problems: tuple[str, ...] = ()
+    written: tuple[str, ...] = ()
+    scored_by: Score = "proposal"
+    evidence: Mapping[Score, npt.NDArray[np.float32]] = field(default_factory=dict)

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fo1.geometry import nms
-from fo1.pipeline.request import EncodedScene
+from fo1.pipeline.request import EncodedScene, Score
 from fo1.results import Detections
 
 NO_REGIONS = "no regions were given, so nothing can be found"
@@ -26,6 +26,11 @@ def final_scores(scene: EncodedScene, match: npt.NDArray[np.float32]) -> npt.NDA
     Source: the usual rule of detectors that judge box and class apart (FCOS, arXiv 1904.01355).
     """
     return np.sqrt(match * scene.proposal_scores[:, None]) if scene.proposed else match
+
+
+def score_kind(scene: EncodedScene) -> Score:
+    """Return what `final_scores` are."""
+    return "fusion" if scene.proposed else "head"
 
 
 def best_first(
@@ -58,10 +63,7 @@ def as_detections(
     )
 
 
-def as_named(
-    scene: EncodedScene, pairs: Sequence[tuple[str, int]], threshold: float | None = None
-) -> Detections:
+def as_named(scene: EncodedScene, pairs: Sequence[tuple[str, int]]) -> Detections:
     """Return regions that a text named by (label, region); their scores are those of the proposals."""
     rows = np.array([region for _, region in pairs], dtype=np.int64)
-    found = as_detections(scene, [label for label, _ in pairs], rows, scene.proposal_scores[rows])
-    return found if threshold is None else found.filter(threshold)
+    return as_detections(scene, [label for label, _ in pairs], rows, scene.proposal_scores[rows])

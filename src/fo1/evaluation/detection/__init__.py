@@ -1,0 +1,1 @@
+"""What detection benchmarks share: truths, the official engines, floors and tables."""

@@ -1,0 +1,182 @@
+"""Annotation files as COCO and LVIS write them: every row checked, bad ones told.
+
+Source: cocodataset.org/#format-data, lvisdataset.org/dataset.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias, TypeGuard
+
+from fo1.errors import InputError
+from fo1.evaluation.example import Broken
+from fo1.prompts import clean_name
+
+Fields: TypeAlias = Mapping[str, Any]
+"""One row of a file."""
+
+_LISTS = ("images", "annotations", "categories")
+
+
+@dataclass(frozen=True, slots=True)
+class TrueBox:
+    """One annotation.
+
+    Attributes:
+        box: xyxy, pixels of the picture.
+        name: what is in it.
+        crowd: whether it holds many.
+        area: of what is in it, square pixels, as the file says; of the box if it says nothing.
+        number: id of the annotation.
+    """
+
+    box: tuple[float, float, float, float]
+    name: str
+    crowd: bool
+    area: float
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CocoFile:
+    """One annotation file.
+
+    Attributes:
+        path: where it lies.
+        names: by number of the category, in rising order.
+        categories: the rows themselves, by number.
+        pictures: rows whose id is a whole number and stands there once, in the order of the file.
+        boxes: by id of the picture, in the order of the file.
+        broken: rows that cannot be used.
+    """
+
+    path: Path
+    names: Mapping[int, str]
+    categories: Mapping[int, Fields]
+    pictures: tuple[Fields, ...]
+    boxes: Mapping[int, tuple[TrueBox, ...]]
+    broken: tuple[Broken, ...]
+
+
+def read_coco(path: Path, spaces_for: str = "") -> CocoFile:
+    """Return an annotation file.
+
+    Args:
+        path: the file.
+        spaces_for: characters that stand for spaces in its names, for example "_".
+
+    Raises:
+        InputError: it is missing or is something else; names what is expected.
+    """
+    table = read_object(path)
+    missing = [name for name in _LISTS if not isinstance(table.get(name), list)]
+    if missing:
+        raise InputError(f"{path}: no list {missing[0]!r}; expected a COCO file with {_LISTS}")
+    broken: list[Broken] = []
+    categories, names = _categories(table["categories"], spaces_for, broken)
+    if not names:
+        raise InputError(f"{path}: no category with a name; expected a COCO file of detection")
+    pictures = {row["id"]: row for row in _with_ids(table["images"], "image", broken)}
+    boxes: dict[int, list[TrueBox]] = {number: [] for number in pictures}
+    for row in _with_ids(table["annotations"], "annotation", broken):
+        try:
+            boxes[_known(row, "image_id", boxes)].append(_true_box(row, names))
+        except ValueError as error:
+            broken.append(Broken(f"annotation {row['id']}", str(error)))
+    fixed = {number: tuple(each) for number, each in boxes.items()}
+    return CocoFile(path, names, categories, tuple(pictures.values()), fixed, tuple(broken))
+
+
+def read_object(path: Path) -> Mapping[str, Any]:
+    """Return the JSON object of a file.
+
+    Raises:
+        InputError: it is missing or is something else.
+    """
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read; see docs/evaluation.md for the layout") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not JSON; expected a COCO annotation file") from error
+    if not isinstance(table, dict):
+        raise InputError(f"{path} holds a {type(table).__name__}; expected a COCO annotation file")
+    return table
+
+
+def _categories(
+    rows: Iterable[Any], spaces_for: str, broken: list[Broken]
+) -> tuple[dict[int, Fields], dict[int, str]]:
+    categories: dict[int, Fields] = {}
+    names: dict[int, str] = {}
+    for row in sorted(_with_ids(rows, "category", broken), key=lambda row: row["id"]):
+        try:
+            name = row.get("name")
+            if isinstance(name, str):
+                name = name.translate({ord(mark): " " for mark in spaces_for})
+            name = clean_name(name)  # type: ignore[arg-type]  # it tells what is no name
+            if name in names.values():
+                raise ValueError(f"a second category is called {name!r}")
+        except ValueError as error:
+            broken.append(Broken(f"category {row['id']}", str(error)))
+            continue
+        categories[row["id"]], names[row["id"]] = row, name
+    return categories, names
+
+
+def _with_ids(rows: Iterable[Any], what: str, broken: list[Broken]) -> list[dict[str, Any]]:
+    """Return the rows that have an id of their own; the second row with an id is broken."""
+    seen: set[int] = set()
+    found: list[dict[str, Any]] = []
+    for place, row in enumerate(rows, 1):
+        number = row.get("id") if isinstance(row, dict) else None
+        if not is_whole(number):
+            broken.append(Broken(f"{what} row {place}", f"its id is {number!r}, need a number"))
+        elif number in seen:
+            broken.append(Broken(f"{what} row {place}", f"its id {number} stands there twice"))
+        else:
+            seen.add(number)
+            found.append(row)
+    return found
+
+
+def _true_box(row: Fields, names: Mapping[int, str]) -> TrueBox:
+    """Return an annotation.
+
+    Raises:
+        ValueError: it is none; says what was found.
+    """
+    name = names[_known(row, "category_id", names)]
+    box = row.get("bbox")
+    if not (isinstance(box, list) and len(box) == 4 and all(map(_is_finite, box))):
+        raise ValueError(f"bbox is {str(box)[:60]}, need [x, y, width, height]")
+    x, y, width, height = map(float, box)
+    if min(width, height) < 0:
+        raise ValueError(f"bbox has the sides {width:g} and {height:g}, need 0 or more")
+    area, crowd = row.get("area", width * height), row.get("iscrowd", 0)
+    if not _is_finite(area):
+        raise ValueError(f"area is {str(area)[:60]}, need a number")
+    if crowd not in (0, 1):
+        raise ValueError(f"iscrowd is {str(crowd)[:60]}, need 0 or 1")
+    corners = (x, y, x + width, y + height)
+    return TrueBox(corners, name, bool(crowd), float(area), row["id"])
+
+
+def _known(row: Fields, field: str, known: Mapping[int, Any]) -> int:
+    value = row.get(field)
+    if not is_whole(value) or value not in known:
+        raise ValueError(f"{field} is {str(value)[:60]}, which the file does not list")
+    return value
+
+
+def is_whole(value: object) -> TypeGuard[int]:
+    """Return whether a value is a whole number; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_finite(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value) and abs(value) < 1e9

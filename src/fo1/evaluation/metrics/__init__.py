@@ -1,0 +1,1 @@
+"""Figures as small functions: shares, average precision, captions, texts; no files, no models."""

@@ -1,0 +1,120 @@
+"""What a reader needs to repeat a figure: versions, hashes, command, seed, machine, seconds."""
+
+import datetime
+import hashlib
+import os
+import platform
+import shlex
+import subprocess
+from collections.abc import Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import fo1
+from fo1.evaluation.task import AnyTask
+
+_PACKAGES = (
+    *("torch", "transformers", "numpy", "pillow", "safetensors", "tokenizers"),
+    *("faster-coco-eval", "pycocotools"),
+)
+_CHUNK = 1 << 20
+
+
+def hash_files(paths: Iterable[Path], root: Path | None = None) -> str:
+    """Return the SHA-256 of the names and contents of files, 64 hex digits.
+
+    Args:
+        paths: files; their order does not matter.
+        root: folder from which names count; a name alone without it.
+    """
+    total = hashlib.sha256()
+    for path in sorted(set(paths)):
+        name = path.relative_to(root).as_posix() if root else path.name
+        total.update(f"{name}\0{path.stat().st_size}\0".encode())
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                total.update(chunk)
+    return total.hexdigest()
+
+
+def hash_model(folder: Path) -> str:
+    """Return the SHA-256 of all files of a model folder, hidden ones aside."""
+    files = (
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and not any(p.startswith(".") for p in path.relative_to(folder).parts)
+    )
+    return hash_files(files, folder)
+
+
+def hash_data(task: AnyTask) -> str:
+    """Return the SHA-256 of a task's annotation files and of what it asks about which picture."""
+    total = hashlib.sha256(hash_files(task.files).encode())
+    for example in task.examples:
+        total.update(f"{example.key}\0{example.picture}\0{example.requests}\0".encode())
+    return total.hexdigest()
+
+
+def circumstances(command: Sequence[str], seed: int, seconds: float, **more: Any) -> dict[str, Any]:
+    """Return when, where and how a figure was made, ready for JSON.
+
+    Args:
+        command: the words that were typed, behind `fo1`.
+        seed: of shuffles and resamples.
+        seconds: that this run took; a run that was gone on with took more in all.
+        more: hashes and whatever else belongs to the run.
+    """
+    return {
+        "command": shlex.join(["fo1", *command]),
+        "date": datetime.date.today().isoformat(),
+        "seed": seed,
+        "seconds": round(seconds, 1),
+        "versions": {"fo1": fo1.__version__, "python": platform.python_version(), **_versions()},
+        "commit": commit(),
+        "machine": {
+            "platform": platform.platform(terse=True),
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
+        **more,
+    }
+
+
+def commit() -> str | None:
+    """Return the commit of the checkout that fo1 runs from, "-dirty" behind it if it was changed.
+
+    None where fo1 was installed without its history.
+    """
+    folder = Path(fo1.__file__).parent
+    try:
+        told = subprocess.run(
+            ["git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--dirty"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+        tracked = subprocess.run(
+            ["git", "-C", str(folder), "ls-files", "--error-unmatch", "__init__.py"],
+            capture_output=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return told.stdout.strip() if tracked.returncode == 0 else None
+
+
+def _versions() -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found

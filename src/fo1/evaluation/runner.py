@@ -1,0 +1,122 @@
+"""A run: a task's examples through a model, resumable, in one process or many.
+
+    run(predictor, folder)            rows on the disk; kill it, start it again, nothing is lost
+    evaluate(model, task)             in memory, for training and notebooks
+
+Batches are cut at the same places in every run, so a row does not depend on where a run was
+interrupted or how many processes shared it.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from fo1.errors import InputError
+from fo1.evaluation.contestants import MODEL, Contestant
+from fo1.evaluation.example import Example, Prediction
+from fo1.evaluation.metrics.estimates import RESAMPLES
+from fo1.evaluation.predicting import Predictor, Source, Told
+from fo1.evaluation.processes import Processes
+from fo1.evaluation.run_folder import Key, RunFolder
+from fo1.evaluation.summary import Summary, summarise
+from fo1.evaluation.task import AnyTask
+from fo1.pipeline import FO1
+
+Step = Callable[[int, int], None]
+"""Called with the number of examples that were done, and how many of those failed."""
+
+
+def run(
+    predictor: Predictor,
+    folder: RunFolder,
+    *,
+    batch_size: int = 1,
+    processes: Processes | None = None,
+    step: Step = lambda done, failed: None,
+) -> Told | None:
+    """Return all predictions once they are on the disk; None in processes other than the first.
+
+    Args:
+        predictor: model, task and contestants.
+        folder: of the run; a run that was stopped is gone on with. It is closed in the end.
+        batch_size: examples that are asked together.
+        processes: this one among all; a single one if None.
+        step: told how far this process has come.
+
+    Raises:
+        InputError: batch_size is below 1.
+    """
+    processes = processes or Processes()
+    task, names = predictor.task, [who.name for who in predictor.contestants]
+    try:
+        done = folder.done()
+        for number, batch in enumerate(_batches(task.examples, batch_size)):
+            if number % processes.count != processes.rank:
+                continue
+            missing = _missing(batch, predictor.contestants, done)
+            if missing:
+                before = {one.key: p for one in batch if (p := done.get((MODEL.name, one.key)))}
+                told = predictor.only(missing).predict(batch, before)
+                rows = [(who, p) for who, each in told.items() for p in each]
+                folder.append((who, p) for who, p in rows if (who, p.key) not in done)
+                done |= {(who, p.key): p for who, p in rows}
+            step(len(batch), sum(done[MODEL.name, one.key].error is not None for one in batch))
+    finally:
+        folder.close()
+    processes.wait_for_all()
+    if processes.rank:
+        return None
+    order: list[Key] = [(who, example.key) for example in task.examples for who in names]
+    broken = [{"broken": bad.key, "error": bad.problem} for bad in task.broken]
+    found = folder.finish(order, broken)
+    return {who: [found[who, example.key] for example in task.examples] for who in names}
+
+
+def evaluate(
+    model: FO1,
+    task: AnyTask,
+    *,
+    source: Source | None = None,
+    contestants: tuple[Contestant, ...] = (MODEL,),
+    batch_size: int = 1,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Summary:
+    """Return the figures of a model on a task; nothing is written.
+
+    Example:
+        >>> task = CountBench.load(Path("countbench")).first(100)  # doctest: +SKIP
+        >>> evaluate(model, task).figures["accuracy"].value  # doctest: +SKIP
+        89.7
+
+    Args:
+        model: the model; in training, `FO1` around the model that learns.
+        task: what is asked; `task.first(100)` for a part.
+        source: of boxes; the model's own proposer if None.
+        contestants: the model and what else is to be asked.
+        batch_size: examples that are asked together.
+        seed: of shuffles and resamples.
+        resamples: for the intervals.
+    """
+    predictor = Predictor(model, task, source, contestants, seed)
+    told: Told = {who.name: [] for who in contestants}
+    for batch in _batches(task.examples, batch_size):
+        for who, predictions in predictor.predict(batch).items():
+            told[who] += predictions
+    return summarise(task, told, floors=len(contestants) > 1, seed=seed, resamples=resamples)
+
+
+def _batches(examples: Sequence[Example[Any]], size: int) -> list[Sequence[Example[Any]]]:
+    if size < 1:
+        raise InputError(f"the batch size is {size}; give 1 or more")
+    return [examples[start : start + size] for start in range(0, len(examples), size)]
+
+
+def _missing(
+    batch: Sequence[Example[Any]],
+    contestants: Sequence[Contestant],
+    done: dict[Key, Prediction],
+) -> tuple[Contestant, ...]:
+    """Return the contestants that lack a row of a batch; they are asked the whole batch again."""
+    return tuple(
+        who for who in contestants if any((who.name, one.key) not in done for one in batch)
+    )
