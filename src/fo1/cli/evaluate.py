@@ -117,7 +117,7 @@ def measure(planned: Plan, out: TextIO, err: TextIO, interrupts: Interrupts) -> 
     folder = RunFolder(planned.out, settings, processes.rank)
     predictor = Predictor(model, task, source, planned.contestants, arguments.seed)
     own = len(task.examples) if processes.rank == 0 else 0
-    with Progress(own, err) as progress:
+    with Progress(own, err, "examples") as progress:
 
         def step(done: int, failed: int) -> None:
             for number in range(done * (processes.rank == 0)):

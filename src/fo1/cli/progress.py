@@ -8,7 +8,7 @@ from typing import Self, TextIO
 from tqdm import tqdm
 
 _SECONDS = 10.0  # between two lines
-_BAR = "{n_fmt}/{total_fmt} pictures |{bar}| {elapsed}<{remaining}, {rate_fmt}{postfix}"
+_BAR = "{{n_fmt}}/{{total_fmt}} {unit} |{{bar}}| {{elapsed}}<{{remaining}}, {{rate_fmt}}{{postfix}}"
 
 
 class Progress:
@@ -17,10 +17,11 @@ class Progress:
     Args:
         total: pictures in the run.
         err: where it is told.
+        unit: what is counted.
     """
 
-    def __init__(self, total: int, err: TextIO) -> None:
-        self.total, self.done, self.failed = total, 0, 0
+    def __init__(self, total: int, err: TextIO, unit: str = "pictures") -> None:
+        self.total, self.done, self.failed, self.unit = total, 0, 0, unit
         self._err = err
         self._bar: tqdm | None = None
         self._begun = self._told = time.monotonic()
@@ -28,10 +29,14 @@ class Progress:
     def __enter__(self) -> Self:
         if self.total > 1 and self._err.isatty():
             self._bar = tqdm(
-                total=self.total, file=self._err, unit="", bar_format=_BAR, dynamic_ncols=True
+                total=self.total,
+                file=self._err,
+                unit="",
+                bar_format=_BAR.format(unit=self.unit),
+                dynamic_ncols=True,
             )
         elif self.total > 1:
-            self._err.write(f"fo1: {self.total} pictures\n")
+            self._err.write(f"fo1: {self.total} {self.unit}\n")
             self._err.flush()
         return self
 
@@ -68,6 +73,6 @@ class Progress:
         failed = f", {self.failed} failed" if self.failed else ""
         passed = tqdm.format_interval(self._told - self._begun)
         self._err.write(
-            f"fo1: {self.done} of {self.total} pictures{failed}, {passed} passed{more}\n"
+            f"fo1: {self.done} of {self.total} {self.unit}{failed}, {passed} passed{more}\n"
         )
         self._err.flush()
