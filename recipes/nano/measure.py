@@ -20,7 +20,6 @@ from fo1.geometry import box_iou
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs/nano.md"
-MODEL = "src/fo1/assets/nano"
 BEGIN = "<!-- everything below is written by recipes/nano/measure.py -->"
 
 SCENES = "Scenes in a drawing lineage that training never saw"
@@ -50,7 +49,7 @@ TEN = (
 def run(words: tuple[str, ...], photos: Path, out: Path) -> str:
     """Return the report of one `fo1 eval`, headings two levels down."""
     given = [str(photos) if word == "PHOTOS" else word for word in words]
-    command = [sys.executable, "-m", "fo1", "eval", *given, "--model", MODEL, "--out", str(out)]
+    command = [sys.executable, "-m", "fo1", "eval", *given, "--out", str(out)]
     print("$", shlex.join(command[2:]), flush=True)
     status = subprocess.run(command, cwd=ROOT, check=False).returncode
     if status:
@@ -64,7 +63,7 @@ def ten_photographs(photos: Path) -> Iterator[str]:
     """Yield the lines of a table: one clear thing and one absent name a photo."""
     yield "| photo | asked | best score | IoU | absent name | answer |"
     yield "|---|---|---|---|---|---|"
-    found, model = load_photo_set(photos), FO1.from_pretrained(ROOT / MODEL)
+    found, model = load_photo_set(photos), FO1.from_pretrained()
     by_stem = {photo.path.stem: photo for photo in found.photos}
     for stem, name, absent in TEN:
         photo = by_stem[stem]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from fo1.errors import InputError
 from fo1.evaluation.contestants import MODEL, SHUFFLED, SWAPPED, TEXT_ONLY, ZEROED
@@ -20,7 +21,7 @@ from fo1.evaluation.run_folder import RunFolder
 from fo1.evaluation.runner import evaluate, run
 from fo1.evaluation.summary import summarise
 from fo1.pipeline import FO1
-from tests.evaluation.toy import Toy
+from tests.evaluation.toy import Toy, tiny_model
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = {"task": "toy", "seed": 0}
@@ -176,6 +177,27 @@ def test_evaluation_in_memory_equals_the_run(model, tmp_path) -> None:
         "examples": 4, "pictures": 2, "failed": 0, "broken": 1, "problems": 0
     }  # fmt: skip
     assert found.scored_by == ("head",)
+
+
+def test_a_model_in_training_is_measured_and_goes_on(tmp_path) -> None:
+    """The model that learns, wrapped as it is: figures follow its weights, its mode is kept."""
+    learning = tiny_model()
+    network = learning.engine.model.train()
+    task = Toy.of(6)
+    before = evaluate(learning, task, resamples=10)
+    assert network.training
+    again = evaluate(learning, task, resamples=10)
+    assert again.figures == before.figures  # nothing random such as dropout takes part
+    rows = Predictor(learning, task).predict(task.examples)["model"]
+    assert network.score_head is not None
+    optimiser = torch.optim.SGD(network.score_head.parameters(), lr=0.5)
+    loss = sum((weight**2).sum() for weight in network.score_head.parameters())
+    assert isinstance(loss, torch.Tensor)
+    loss.backward()
+    optimiser.step()
+    evaluate(learning, task, resamples=10)
+    moved = Predictor(learning, task).predict(task.examples)["model"]
+    assert [one.to_row() for one in rows] != [one.to_row() for one in moved]
 
 
 def test_perfect_predictions_score_100_and_failed_ones_nothing() -> None:

@@ -1,6 +1,7 @@
 """The words of the command line and their help."""
 
 import argparse
+import textwrap
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -218,7 +219,7 @@ def _add_convert(parser: Parser) -> None:
 
 
 def _add_eval(parser: Parser) -> None:
-    parser.add_argument("name", metavar="TASK", help=", ".join(TASKS))
+    parser.add_argument("name", metavar="TASK", help="the benchmark, one of those below")
     parser.add_argument("--data", metavar="DIR", help="where the data set lies")
     parser.add_argument("--out", metavar="DIR", help="folder for rows, summary, report, pictures")
     parser.add_argument(
@@ -359,4 +360,12 @@ def _number(
 
 
 def _epilog(name: str) -> str:
-    return f"examples:\n{_EXAMPLES[name]}\n\n{_STATUS}"
+    tasks = textwrap.fill(
+        ", ".join(TASKS),
+        width=96,
+        initial_indent="  ",
+        subsequent_indent="  ",
+        break_on_hyphens=False,
+    )
+    listed = f"tasks:\n{tasks}\n\n" if name == EVAL else ""
+    return f"{listed}examples:\n{_EXAMPLES[name]}\n\n{_STATUS}"

@@ -154,10 +154,11 @@ def measure(planned: Plan, out: TextIO, err: TextIO, interrupts: Interrupts) -> 
 def _write(planned: Plan, told: Told, record: Mapping[str, Any]) -> tuple[Summary, dict[str, Any]]:
     """Return the summary and what summary.json holds, with everything written."""
     task, arguments, out = planned.task, planned.arguments, planned.out
-    summary = summarise(task, told, floors=arguments.floors, seed=arguments.seed)
+    scored = {who: each for who, each in told.items() if who != SWAPPED.name}
+    summary = summarise(task, scored, floors=arguments.floors, seed=arguments.seed)
     tables = list(summary.tables)
     if SWAPPED.name in told:
-        tables.insert(1, _swaps(task, told, arguments.seed))
+        tables.append(_swaps(task, told, arguments.seed))
     pictures = save_worst(task, told[MODEL.name], out / "worst")
     if summary.chances:
         save_picture(plot(summary.chances), out / "reliability.png")

@@ -75,8 +75,7 @@ def circumstances(command: Sequence[str], seed: int, seconds: float, **more: Any
         "versions": {"fo1": fo1.__version__, "python": platform.python_version(), **_versions()},
         "commit": commit(),
         "machine": {
-            "platform": platform.platform(terse=True),
-            "processor": platform.machine(),
+            "platform": f"{platform.system()} {platform.machine()}",
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,

@@ -71,4 +71,4 @@ def _plain(cell: Cell) -> object:
     if isinstance(cell, Estimate):
         numbers = [cell.value, cell.low, cell.high]
         return [None if number != number else round(number, 5) for number in numbers]
-    return cell
+    return None if cell != cell else cell  # JSON knows no NaN

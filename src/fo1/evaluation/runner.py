@@ -81,7 +81,7 @@ def evaluate(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Summary:
-    """Return the figures of a model on a task; nothing is written.
+    """Return the figures of a model on a task; nothing is written, a training model stays one.
 
     Example:
         >>> task = CountBench.load(Path("countbench")).first(100)  # doctest: +SKIP
@@ -99,9 +99,15 @@ def evaluate(
     """
     predictor = Predictor(model, task, source, contestants, seed)
     told: Told = {who.name: [] for who in contestants}
-    for batch in _batches(task.examples, batch_size):
-        for who, predictions in predictor.predict(batch).items():
-            told[who] += predictions
+    network = model.engine.model
+    training = network.training
+    network.eval()
+    try:
+        for batch in _batches(task.examples, batch_size):
+            for who, predictions in predictor.predict(batch).items():
+                told[who] += predictions
+    finally:
+        network.train(training)
     return summarise(task, told, floors=len(contestants) > 1, seed=seed, resamples=resamples)
 
 

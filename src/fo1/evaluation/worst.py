@@ -17,7 +17,7 @@ from fo1.visualize import draw, save_picture
 
 MOST_BOXES = 15
 _LONG_SIDE = 720
-_MARGIN, _LINE, _LETTERS = 8, 18, 96
+_MARGIN, _LINE, _LETTER = 8, 18, 8
 
 
 def save_worst(
@@ -64,9 +64,10 @@ def _side_by_side(task: AnyTask, example: Example[Any], prediction: Prediction) 
     right = draw(image, _shown(prediction, (image.height, image.width)))
     scale = min(1.0, _LONG_SIDE / max(image.size))
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-    lines = _lines(example, prediction)
+    width = 2 * size[0] + 3 * _MARGIN
+    lines = _lines(example, prediction, max(40, width // _LETTER))
     top = _MARGIN * 2 + _LINE * len(lines)
-    sheet = Image.new("RGB", (2 * size[0] + 3 * _MARGIN, top + size[1] + _MARGIN), "white")
+    sheet = Image.new("RGB", (width, top + size[1] + _MARGIN), "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
     for number, line in enumerate(lines):
         pen.text((_MARGIN, _MARGIN + number * _LINE), line, fill="black", font=font)
@@ -96,16 +97,18 @@ def _shown(prediction: Prediction, image_size: tuple[int, int]) -> Detections:
                 )
             )
     every = Detections.merge(parts)
-    return every[np.argsort(-every.scores, kind="stable")[:MOST_BOXES]]
+    best = every[np.argsort(-every.scores, kind="stable")]
+    once = {(item.label, item.region): row for row, item in reversed(list(enumerate(best)))}
+    return best[sorted(once.values())[:MOST_BOXES]]
 
 
-def _lines(example: Example[Any], prediction: Prediction) -> list[str]:
+def _lines(example: Example[Any], prediction: Prediction, letters: int) -> list[str]:
     """Return what is written above the panels: the example, the questions, the answers."""
     asked = [", ".join(request.queries) for request in example.requests if request.queries]
     said = [text for one in prediction.said for text in one.written if text]
     counts = [str(one.count) for one in prediction.said if one.count is not None]
     lines = [f"{example.key}: truth on the left, the model's answer on the right"]
-    lines += textwrap.wrap("asked: " + "; ".join(asked), _LETTERS)[:2] if asked else []
-    lines += textwrap.wrap("written: " + "; ".join(said), _LETTERS)[:2] if said else []
+    lines += textwrap.wrap("asked: " + "; ".join(asked), letters)[:2] if asked else []
+    lines += textwrap.wrap("written: " + "; ".join(said), letters)[:2] if said else []
     lines += [f"counted: {', '.join(counts)}"] if counts else []
     return [line.encode("latin-1", "replace").decode("latin-1") for line in lines]

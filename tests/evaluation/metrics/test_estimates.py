@@ -75,6 +75,19 @@ def test_auroc_needs_both_sides_and_weighs_pictures() -> None:
     assert value == pytest.approx([0.75])
 
 
+def test_auroc_equals_the_count_of_all_pairs_in_every_resample() -> None:
+    rng = np.random.default_rng(0)
+    scores, labels = rng.integers(0, 6, 60) / 5, rng.random(60) < 0.4
+    pictures, weights = rng.integers(0, 8, 60), metrics.resampling(8, 30)
+    wins = (scores[:, None] > scores) + (scores[:, None] == scores) / 2
+    for row, own in zip(
+        metrics.auroc(scores, labels, pictures, weights), weights[:, pictures], strict=True
+    ):
+        both = np.outer(own * labels, own * ~labels)
+        assert row == pytest.approx((both * wins).sum() / both.sum())
+    assert np.isnan(metrics.auroc([], [], [], weights)).all()
+
+
 def test_brier_and_its_skill() -> None:
     outcomes, pictures = [1, 0, 0, 0], [0] * 4
     assert metrics.brier([0.5] * 4, outcomes, pictures, ONE) == [0.25]

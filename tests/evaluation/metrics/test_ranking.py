@@ -78,6 +78,16 @@ def test_weights_are_copies_of_pictures() -> None:
     assert values[2:].tolist() == [1, 0]
 
 
+def test_weights_in_blocks_give_the_same(monkeypatch) -> None:
+    rankings = [rank(*entry, number) for number, entry in enumerate(random_task(2)[0])]
+    weights = resampling(6, 30)
+    whole = average_precision(rankings, weights)
+    monkeypatch.setattr("fo1.evaluation.metrics.ranking._COPIES_AT_ONCE", 200)
+    assert sum(len(one.scores) for one in rankings) > 200 / 31  # more than one block
+    np.testing.assert_array_equal(average_precision(rankings, weights), whole)
+    assert average_precision(rankings, weights[:0]).shape == (10, 0)
+
+
 def test_the_mean_is_over_names_with_boxes() -> None:
     names = [
         [rank(BOX, [0.5], BOX, NONE, 0)],

@@ -140,6 +140,7 @@ def test_rows_in_any_order_give_the_same(tmp_path) -> None:
         ({"bbox": [1, 2, float("nan"), 4]}, "need [x, y, width, height]"),
         ({"bbox": [1, 2, -3, 4]}, "need 0 or more"),
         ({"area": "big"}, "area is big"),
+        ({"area": -4}, "area is -4, need a number from 0"),
         ({"iscrowd": "no"}, "need 0 or 1"),
         ({"image_id": 5}, "image_id is 5"),
         ({"image_id": [5]}, "image_id is [5]"),

@@ -120,6 +120,19 @@ def test_perfect_is_100_empty_0_and_order_is_nothing(tmp_path: Path) -> None:
     assert _measure(moved, [said[i] for i in order]) == _measure(task, said)
 
 
+def test_a_failed_example_is_wrong_even_where_nothing_is_right(tmp_path: Path) -> None:
+    rows = [
+        {"question": "How many cats are there?", "answer": n, "image": f"{n}.jpg"} for n in (0, 1)
+    ]
+    path = tmp_path / "pixmo.json"
+    path.write_text(json.dumps(rows))
+    task = PixMoCount.load(path)
+    failed = [Prediction.failed(example, "no picture") for example in task.examples]
+    assert _measure(task, failed) == {"accuracy": 0, "within 1": 0, "MAE": 2}
+    (table,) = task.details(failed, resampling(2, 2))
+    assert dict(table.rows)["0"][0].value == 0
+
+
 def test_floors(tmp_path: Path) -> None:
     task = _countbench(tmp_path)
     said = [replace(one, boxes=np.zeros((4, 4))) for one in _answers(task, ["1"] * 4)]

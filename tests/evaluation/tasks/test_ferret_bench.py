@@ -209,6 +209,8 @@ def test_end_to_end_with_a_missing_picture(
     data = _files(tmp_path)
     (data / "images" / QUESTIONS[1][1]).unlink()
     task = replace(FerretBench.load(data), judge=_ByLength())
+    given = [example.boxes for example in task.examples]  # else the model would be asked for them
+    assert [boxes is not None and len(boxes) for boxes in given] == [1, 1, 2]
     summary = evaluate(model, task, resamples=2)
     assert (summary.counts["examples"], summary.counts["failed"]) == (3, 1)
     assert summary.figures["score"].value >= 0

@@ -109,6 +109,14 @@ def test_figures_are_those_worked_out_by_hand(data) -> None:
     assert set(empty.values()) == {0.0}
 
 
+def test_an_iou_on_a_threshold_reaches_it(data) -> None:
+    task = HumanRef.load(data).first(1)
+    (example,) = task.examples
+    boxes = [[0, 0, 20, 26], [30, 0, 50, 26]]  # 26 / 40 is 0.65: right at 4 of 10 thresholds
+    told = Prediction.made(example, boxes, Said.found([("x", 0), ("x", 1)]))
+    assert score(task, [told])["R"] == pytest.approx(40)
+
+
 def test_density_f1_punishes_boxes_that_are_too_many() -> None:
     assert density_f1(2, 2, 2) == (1, 1, 1)
     assert density_f1(2, 2, 4) == pytest.approx((1 / 2, 1, 2 / 3 * 1 / 2))

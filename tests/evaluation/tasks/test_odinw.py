@@ -1,5 +1,6 @@
 """ODinW13 in GLIP's folders."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +141,17 @@ def test_the_easier_protocol_asks_what_is_there_one_at_a_time(data) -> None:
     assert [one.queries for one in both.requests] == [("Cottontail-Rabbit",), ("dog",)]
     assert [one.queries for one in dog.requests] == [("dog",)]
     assert nothing.requests == ()
+    assert [task.asked(one) for one in (both, dog, nothing)] == [
+        ("Cottontail-Rabbit", "dog"),
+        ("dog",),
+        (),
+    ]
+    said = [replace(Prediction.empty(one), image_size=(100, 100)) for one in task.examples]
+    bounds = task.bounds(said)
+    # A guesser reads the names off the questions: of one name no other is drawn.
+    for seed in bounds["true boxes, random names"]:
+        assert seed[1].said[0].labels == ("dog",)
+    assert set(bounds["four centred boxes, every name"][0][1].said[0].labels) == {"dog"}
 
 
 def test_the_smaller_split_comes_first_and_may_be_missing(data) -> None:

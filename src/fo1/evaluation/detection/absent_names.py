@@ -61,7 +61,8 @@ class AbsentNames:
         boxes = self.file.boxes[row["id"]]
         absent = set(self.file.names.values())
         if self.field is not None:
-            absent = _listed(self.file, row, self.field) | self.named.get(row["id"], set())
+            listed = self.file.listed(row, self.field) if self.field in row else ()
+            absent = {*listed, *self.named.get(row["id"], ())}
             both = sorted(absent & {one.name for one in boxes if not one.crowd})
             if both:
                 raise InputError(f"{both[0]!r} is boxed and listed as absent; mend one of the two")
@@ -88,18 +89,3 @@ def _named(file: CocoFile) -> tuple[dict[int, set[str]], tuple[Broken, ...]]:
         except ValueError as error:
             broken.append(Broken(f"absent row {place}", str(error)))
     return named, tuple(broken)
-
-
-def _listed(file: CocoFile, row: Fields, field: str) -> set[str]:
-    """Return the categories that a picture lists; none if it has no such list.
-
-    Raises:
-        ValueError: the list is something else.
-    """
-    numbers = row.get(field, [])
-    if not isinstance(numbers, list) or not all(map(is_whole, numbers)):
-        raise InputError(f"{field} is {str(numbers)[:60]}, need a list of category ids")
-    unknown = [number for number in numbers if number not in file.names]
-    if unknown:
-        raise InputError(f"{field} names category {unknown[0]}, which the file does not list")
-    return {file.names[number] for number in numbers}

@@ -8,14 +8,13 @@ from typing import TypeAlias
 
 import numpy as np
 
-from fo1.evaluation.detection.truth import DetectionTruth, overlaps
+from fo1.evaluation.detection.truth import DetectionTruth
 from fo1.evaluation.example import Example, Prediction, Said
+from fo1.evaluation.metrics.boxes import SHARES, centred_boxes, overlaps
 from fo1.evaluation.metrics.estimates import Floats
 from fo1.geometry import Size
 
 SEEDS = 3
-CENTRED = (1.0, 0.75, 0.5, 0.25)
-"""Sides of the fixed boxes, as shares of the picture's."""
 
 DetectionExample: TypeAlias = Example[DetectionTruth]
 
@@ -35,18 +34,15 @@ def centred(
     frequent = max(seen.values(), default=1)
     made: list[Prediction] = []
     for example, prediction in zip(examples, predictions, strict=True):
-        height, width = prediction.image_size
-        middle = np.array([width, height, width, height]) / 2
-        boxes = np.array([middle * [1 - side, 1 - side, 1 + side, 1 + side] for side in CENTRED])
         names = sorted(asked(example), key=lambda name: (-seen[name], name))
-        names = names[: None if most is None else max(1, most // len(CENTRED))]
+        names = names[: None if most is None else max(1, most // len(SHARES))]
         scores = {name: (seen[name] + 1) / (frequent + 1) for name in names}
         made.append(
             said(
                 example,
-                boxes,
-                [(name, place) for name in names for place in range(len(CENTRED))],
-                [scores[name] * (1 - place / 8) for name in names for place in range(len(CENTRED))],
+                centred_boxes(prediction.image_size),
+                [(name, place) for name in names for place in range(len(SHARES))],
+                [scores[name] * (1 - place / 8) for name in names for place in range(len(SHARES))],
                 prediction.image_size,
             )
         )
@@ -68,7 +64,7 @@ def true_names(example: DetectionExample, prediction: Prediction) -> Prediction:
     """
     truth = example.truth
     single = np.flatnonzero(~truth.crowd)
-    overlap = overlaps(prediction.boxes, truth.boxes[single], np.zeros(len(single), bool))
+    overlap = overlaps(prediction.boxes, truth.boxes[single])
     if not overlap.size:
         return Prediction.empty(example)
     best = overlap.max(1)
@@ -87,6 +83,13 @@ def random_names(
     drawn = rng.integers(0, max(1, len(names)), len(single))
     pairs = [(names[int(name)], int(row)) for name, row in zip(drawn, single, strict=True)]
     return said(example, truth.boxes, pairs, rng.random(len(pairs)), size)
+
+
+def every_name(example: DetectionExample, boxes: Floats) -> Prediction:
+    """Return boxes (N, 4) that are each called everything that was asked, with one score."""
+    names = example.requests[0].queries
+    pairs = [(name, row) for row in range(len(boxes)) for name in names]
+    return said(example, boxes, pairs, np.ones(len(pairs)))
 
 
 def said(

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fo1.evaluation.metrics import ranking
+from fo1.evaluation.metrics.boxes import centred_boxes, overlaps
 from fo1.evaluation.metrics.estimates import Floats
 from fo1.evaluation.metrics.ranking import COCO_IOUS, MAX_DETECTIONS, Ranking
 from fo1.geometry import Size
@@ -76,9 +77,7 @@ class Found:
 
 def centred(image_size: Size, names: int) -> Found:
     """Return four boxes in the middle of a picture under every name: a floor."""
-    height, width = image_size
-    share = np.array([1.0, 0.75, 0.5, 0.25])[:, None] * [[-1, -1, 1, 1]]
-    boxes = (share + 1) / 2 * [width, height, width, height]
+    boxes = centred_boxes(image_size)
     every = np.tile(np.arange(names), len(boxes))
     return Found.of(np.repeat(boxes, names, 0), every, np.ones(len(every)))
 
@@ -98,16 +97,6 @@ def best_named(boxes: Floats, truth: Labelled) -> Found:
     return Found.of(boxes[near], truth.names[best], overlap[near, best])
 
 
-def overlaps(boxes: Floats, others: Floats, *, own_area: bool = False) -> Floats:
-    """Return (N, M) intersection over union in float64; over the area of `boxes` if asked."""
-    near = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    far = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    shared = (far - near).clip(0).prod(2)
-    area, other_area = ((rows[:, 2:] - rows[:, :2]).prod(1) for rows in (boxes, others))
-    whole = area[:, None] + (0.0 if own_area else other_area[None] - shared)
-    return shared / np.maximum(whole, 1e-9)
-
-
 def judge(found: Found, truth: Labelled, picture: int) -> dict[int, Ranking]:
     """Return by name how its detections rank, for names that were found or are there.
 
@@ -121,8 +110,8 @@ def judge(found: Found, truth: Labelled, picture: int) -> dict[int, Ranking]:
         chosen = np.flatnonzero(found.names == name)[:MAX_DETECTIONS]
         boxes, due = found.boxes[chosen], truth.boxes[truth.names == name]
         ignore = truth.ignore[truth.ignore_names == name]
-        overlap = np.hstack([overlaps(boxes, due), overlaps(boxes, ignore, own_area=True)])
-        crowd = np.arange(overlap.shape[1]) >= len(due)
+        crowd = np.arange(len(due) + len(ignore)) >= len(due)
+        overlap = overlaps(boxes, np.concatenate([due, ignore]), crowd)
         spare = np.tile(crowd, (len(COCO_IOUS), 1))
         hits, ignored = ranking.match(overlap, spare, crowd, COCO_IOUS)
         judged[name] = Ranking(found.scores[chosen], hits, ignored, len(due), picture)

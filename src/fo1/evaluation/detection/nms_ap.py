@@ -15,7 +15,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from fo1.evaluation.detection.pool import Pool, Whole, overlaps
+from fo1.evaluation.detection.pool import Pool, Whole
+from fo1.evaluation.metrics.boxes import overlaps
 from fo1.evaluation.metrics.estimates import Bools, Floats
 
 NMS_IOU = 0.5
@@ -35,7 +36,7 @@ def survivors(boxes: Floats, labels: Whole, scores: Floats, truth: Floats, names
         truth: (G, 4) xyxy.
         names: (G,) their names, as numbers.
     """
-    overlap = overlaps(boxes, truth, np.zeros(len(truth), bool))
+    overlap = overlaps(boxes, truth)
     near = overlap > NMS_IOU
     own = labels[:, None] == names[None, :]
     fits = (near & own).any(1)

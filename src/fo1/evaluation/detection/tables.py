@@ -9,8 +9,9 @@ import numpy as np
 
 from fo1.evaluation.detection.coco_engine import average
 from fo1.evaluation.detection.pool import Pool
-from fo1.evaluation.detection.truth import DetectionTruth, overlaps
+from fo1.evaluation.detection.truth import DetectionTruth
 from fo1.evaluation.example import Example, Prediction
+from fo1.evaluation.metrics.boxes import overlaps
 from fo1.evaluation.metrics.estimates import Floats, estimate, ratio
 from fo1.evaluation.metrics.ranking import COCO_IOUS
 from fo1.evaluation.report import Table
@@ -42,7 +43,7 @@ def recall_table(
         truth = example.truth.boxes[~example.truth.crowd]
         due[picture] += len(truth)
         order = np.argsort(-prediction.box_scores, kind="stable")[: max(PROPOSALS)]
-        overlap = overlaps(prediction.boxes[order], truth, np.zeros(len(truth), bool))
+        overlap = overlaps(prediction.boxes[order], truth)
         for row, count in enumerate(PROPOSALS):
             best = overlap[:count].max(0, initial=0.0)
             found = (best[:, None] >= COCO_IOUS).sum(0)

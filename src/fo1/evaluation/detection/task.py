@@ -30,8 +30,6 @@ from fo1.evaluation.task import Chances, EvalTask, Figure, Predictions
 from fo1.geometry import Boxes
 from fo1.pipeline.request import Score
 
-__all__ = ["DetectionExample", "DetectionTask", "DetectionTruth"]
-
 SPREAD = 200
 """Resamples that intervals of AP are read from; more would take minutes at COCO's size."""
 
@@ -183,8 +181,7 @@ class DetectionTask(EvalTask[DetectionTruth]):
 
     def true_boxes(self, example: DetectionExample) -> Boxes | None:
         """Return the true boxes, each once; crowds are none."""
-        single = example.truth.boxes[~example.truth.crowd]
-        return np.unique(single, axis=0).astype(np.float32)
+        return example.truth.distinct
 
     def error(self, example: DetectionExample, prediction: Prediction) -> float:
         """Return 1 - AP50 of this picture alone; without true boxes the best score."""

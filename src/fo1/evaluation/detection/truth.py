@@ -1,14 +1,13 @@
 """What is known about the objects of one picture.
 
-Legend: M true boxes, N detections.
+Legend: M true boxes.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from fo1.evaluation.metrics.estimates import Bools, Floats
+from fo1.geometry import Boxes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,6 +34,11 @@ class DetectionTruth:
     absent: tuple[str, ...] | None = None
     unsure: tuple[str, ...] = ()
 
+    @property
+    def distinct(self) -> Boxes:
+        """(K, 4) float32 true boxes, each once; crowds are none."""
+        return np.unique(self.boxes[~self.crowd], axis=0).astype(np.float32)
+
     def judged(self, names: Sequence[str]) -> tuple[str, ...]:
         """Return the names that can be judged in this picture, among those of its data set.
 
@@ -43,14 +47,3 @@ class DetectionTruth:
         if self.absent is None:
             return tuple(names)
         return tuple(sorted({*self.labels, *self.absent}))
-
-
-def overlaps(boxes: Floats, truth: Floats, crowd: Bools) -> Floats:
-    """Return (N, M) IoU in float64; for crowds intersection over the area of the detection."""
-    near = np.maximum(boxes[:, None, :2], truth[None, :, :2])
-    far = np.minimum(boxes[:, None, 2:], truth[None, :, 2:])
-    shared = np.maximum(far - near, 0).prod(-1)
-    own = (boxes[:, 2:] - boxes[:, :2]).prod(1)[:, None]
-    other = (truth[:, 2:] - truth[:, :2]).prod(1)[None]
-    whole = np.where(crowd[None], own, own + other - shared)
-    return shared / np.maximum(whole, 1e-12)

@@ -14,9 +14,10 @@ from fo1.evaluation.drawn import figures as scene_figures
 from fo1.evaluation.drawn.cases import FOUND_IOU, Case, rival_names
 from fo1.evaluation.drawn.judging import Judgement
 from fo1.evaluation.example import Example, Prediction, Said
+from fo1.evaluation.metrics.boxes import centred_boxes
 from fo1.evaluation.metrics.estimates import Floats, accuracy, ratio
 from fo1.evaluation.task import Figure
-from fo1.geometry import Boxes, Size, box_area, box_iou
+from fo1.geometry import Boxes, box_area, box_iou
 from fo1.prompts import Task
 
 Asked: TypeAlias = tuple[int, Example[Case], Prediction]
@@ -63,7 +64,7 @@ def of_proposals(asked: Sequence[Asked], weights: Floats) -> dict[str, list[Figu
     centred, ceiling = Judgement(), Judgement()
     found, true = np.zeros((2, weights.shape[1]))
     for picture, example, prediction in asked:
-        boxes = centred_boxes(prediction.image_size)
+        boxes = centred_boxes(prediction.image_size).astype(np.float32)
         centred.add(picture, example, _under_every_name(example, boxes))
         ceiling.add(picture, example, _best_names(example, prediction))
         overlap = box_iou(example.truth.true, prediction.boxes.astype(np.float32))
@@ -75,12 +76,6 @@ def of_proposals(asked: Sequence[Asked], weights: Floats) -> dict[str, list[Figu
         CEILING: scene_figures.detection_figures(ceiling, weights),
         RECALL: [Figure("detection: AP50", ratio(found, true, weights))],
     }
-
-
-def centred_boxes(size: Size) -> Boxes:
-    """Return four boxes around the middle: 100, 75, 50 and 25 % of each side; size (H, W)."""
-    shares = np.array([[1], [0.75], [0.5], [0.25]]) * [[-1, -1, 1, 1]]
-    return ((shares + 1) / 2 * [size[1], size[0], size[1], size[0]]).astype(np.float32)
 
 
 def _majority(cases: Sequence[tuple[int, Case]], weights: Floats) -> Mapping[str, list[Figure]]:

@@ -59,6 +59,20 @@ class CocoFile:
     boxes: Mapping[int, tuple[TrueBox, ...]]
     broken: tuple[Broken, ...]
 
+    def listed(self, row: Fields, field: str) -> tuple[str, ...]:
+        """Return the names of the categories that a picture lists in a field.
+
+        Raises:
+            InputError: it lists something else.
+        """
+        numbers = row.get(field)
+        if not isinstance(numbers, list) or not all(map(is_whole, numbers)):
+            raise InputError(f"{field} is {str(numbers)[:60]}, need a list of category ids")
+        unknown = [number for number in numbers if number not in self.names]
+        if unknown:
+            raise InputError(f"{field} names category {unknown[0]}, which the file does not list")
+        return tuple(self.names[number] for number in numbers)
+
 
 def read_coco(path: Path, spaces_for: str = "") -> CocoFile:
     """Return an annotation file.
@@ -156,8 +170,8 @@ def _true_box(row: Fields, names: Mapping[int, str]) -> TrueBox:
     if min(width, height) < 0:
         raise ValueError(f"bbox has the sides {width:g} and {height:g}, need 0 or more")
     area, crowd = row.get("area", width * height), row.get("iscrowd", 0)
-    if not _is_finite(area):
-        raise ValueError(f"area is {str(area)[:60]}, need a number")
+    if not _is_finite(area) or area < 0:  # it would fall out of every range of size
+        raise ValueError(f"area is {str(area)[:60]}, need a number from 0")
     if crowd not in (0, 1):
         raise ValueError(f"iscrowd is {str(crowd)[:60]}, need 0 or 1")
     corners = (x, y, x + width, y + height)

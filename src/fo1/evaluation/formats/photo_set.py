@@ -129,9 +129,11 @@ def _check_picture(row: Fields, coco: CocoFile) -> None:
         if not isinstance(part, list):
             raise ValueError(f"{key} is {str(part)[:60]}, need a list")
         listed += part
+    seen: set[int] = set()
     for number in listed:
-        if not is_whole(number) or number not in coco.names or listed.count(number) > 1:
+        if not is_whole(number) or number not in coco.names or number in seen:
             raise ValueError(f"its lists hold {str(number)[:60]}, need every category at most once")
+        seen.add(number)
 
 
 def _usable(row: Fields, coco: CocoFile, broken: list[Broken]) -> list[TrueBox]:

@@ -82,7 +82,7 @@ def _java(arguments: Sequence[str], jar: str, lines: Sequence[str]) -> list[str]
         done = subprocess.run(
             [java, "-Dfile.encoding=UTF-8", *arguments],
             cwd=folder,
-            input="".join(f"{line}\n" for line in lines).encode(),
+            input="".join(f"{line}\n" for line in lines).encode("utf-8", "replace"),
             capture_output=True,
             timeout=SECONDS,
             check=True,

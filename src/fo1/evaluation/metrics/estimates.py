@@ -127,17 +127,20 @@ def auroc(
         pictures: (N,) the picture of each item.
         weights: (R, P).
     """
-    _, level = np.unique(np.asarray(scores, float), return_inverse=True)
-    positive, index = np.asarray(labels, bool), np.asarray(pictures, int)
-    levels = int(level.max(initial=-1)) + 1
-    mass = np.zeros((2, len(weights), levels))
-    for side, chosen in enumerate((~positive, positive)):
-        table = np.zeros((weights.shape[1], levels))
-        np.add.at(table, (index[chosen], level[chosen]), 1.0)
-        mass[side] = weights @ table
-    negatives, positives = mass
-    below = negatives.cumsum(1) - negatives / 2
-    return divide((positives * below).sum(1), positives.sum(1) * negatives.sum(1))
+    given, positive = np.asarray(scores, float), np.asarray(labels, bool)
+    order = np.argsort(given, kind="stable")
+    _, starts = np.unique(given[order], return_index=True)  # of equal scores
+    positive, index = positive[order], np.asarray(pictures, int)[order]
+    result = np.full(len(weights), np.nan)
+    for row, own in enumerate(weights if len(order) else ()):  # a table of all rows would not fit
+        copies = own[index]
+        positives, negatives = (
+            np.add.reduceat(np.where(side, copies, 0), starts) for side in (positive, ~positive)
+        )
+        below = negatives.cumsum() - negatives / 2
+        pairs = positives.sum() * negatives.sum()
+        result[row] = positives @ below / pairs if pairs else np.nan
+    return result
 
 
 def brier(

@@ -11,12 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from fo1.evaluation.metrics.boxes import overlaps
 from fo1.evaluation.metrics.estimates import Bools, Floats, divide
-from fo1.geometry import Boxes, box_area, box_iou
+from fo1.geometry import Boxes
 
 COCO_IOUS: Floats = np.linspace(0.5, 0.95, 10)
 RECALLS: Floats = np.linspace(0, 1, 101)
 MAX_DETECTIONS = 100
+_COPIES_AT_ONCE = 20_000_000
+"""Detections times rows of weights that are held at once, about 160 MB an array."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +83,8 @@ def rank(
     given = np.asarray(scores, float)
     order = np.argsort(-given, kind="stable")[:MAX_DETECTIONS]
     boxes = boxes[order]
-    overlap = np.hstack([box_iou(boxes, truth).astype(float), _inside(boxes, ignore)])
-    crowd = np.arange(overlap.shape[1]) >= len(truth)
+    crowd = np.arange(len(truth) + len(ignore)) >= len(truth)
+    overlap = overlaps(boxes, np.concatenate([truth, ignore]), crowd)
     hits, ignored = match(overlap, np.tile(crowd, (len(ious), 1)), crowd, ious)
     return Ranking(given[order], hits, ignored, len(truth), picture)
 
@@ -145,6 +148,13 @@ def weighted_precision(judged: Judged, weights: Floats, slack: float = 0.0) -> F
 
     Source: cocodataset/cocoapi, PythonAPI/pycocotools/cocoeval.py.
     """
+    block = max(1, _COPIES_AT_ONCE // max(1, len(judged.scores)))
+    blocks = [weights[row : row + block] for row in range(0, len(weights), block)]
+    parts = [_weighted_precision(judged, one, slack) for one in blocks]
+    return np.concatenate([np.zeros((len(judged.hits), 0)), *parts], axis=1)
+
+
+def _weighted_precision(judged: Judged, weights: Floats, slack: float) -> Floats:
     due = judged.positives @ weights.T[judged.places]  # (J, R)
     result = np.where(due > 0, 0.0, np.nan)
     order = np.argsort(-judged.scores, kind="stable")
@@ -188,11 +198,3 @@ def mean_of_known(table: Floats) -> Floats:
     """Return (R,) the mean over the rows of (K, R), those that are NaN left out."""
     known = np.isfinite(table)
     return divide(np.where(known, table, 0).sum(0), known.sum(0).astype(float))
-
-
-def _inside(boxes: Boxes, regions: Boxes) -> Floats:
-    """Return (N, I) intersection over the area of the box."""
-    near = np.maximum(boxes[:, None, :2], regions[None, :, :2])
-    far = np.minimum(boxes[:, None, 2:], regions[None, :, 2:])
-    shared = np.maximum(far - near, 0).prod(-1, dtype=float)
-    return shared / np.maximum(box_area(boxes), 1e-9)[:, None]

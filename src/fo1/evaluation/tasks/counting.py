@@ -30,6 +30,9 @@ from fo1.prompts import Task
 ANSWERS = range(2, 11)
 """What is right in both sets, by their cards; chance is even among them."""
 
+FAR = 2
+"""How far off a failed example is at least: neither right nor within 1, though it may be about 0."""
+
 _MOST_DIGITS = 9
 _REGION = re.compile(r"<region\d+>")
 _NUMBER = re.compile(r"(?<!region)\d+")
@@ -148,6 +151,7 @@ class Counting(EvalTask[int]):
 
     def details(self, predictions: Predictions, weights: Floats) -> list[Table]:
         """Return accuracy by true number, and over the rows behind the published figure."""
+        right = self._off(predictions) == 0
         said = np.array([stated_number(one.said[0]) for one in predictions], float)
         truth = np.array([example.truth for example in self.examples])
         left_out = {self.stem.format(number) for number in self.unpublished}
@@ -158,13 +162,15 @@ class Counting(EvalTask[int]):
         table = Table("By true number", ("accuracy %", "mean answer", "questions"))
         for name, chosen in rows.items():
             place = self.picture_index[chosen]
-            right = 100 * accuracy((said == truth)[chosen], place, weights)
+            share = 100 * accuracy(right[chosen], place, weights)
             mean = accuracy(said[chosen], place, weights)
-            table.add(name, estimate(right), estimate(mean), str(int(chosen.sum())))
+            table.add(name, estimate(share), estimate(mean), str(int(chosen.sum())))
         return [table]
 
     def error(self, example: Example[int], prediction: Prediction) -> float:
-        """Return how far off the number is."""
+        """Return how far off the number is; of what failed as far as 0, but never near."""
+        if prediction.error is not None:
+            return float(max(example.truth, FAR))
         return float(abs(stated_number(prediction.said[0]) - example.truth))
 
     def _off(self, predictions: Predictions) -> Floats:

@@ -202,12 +202,15 @@ def _example(key: str, row: TableRow, truth: Reasoning, data: Path) -> Example[R
     return Example(key, image, path, (request,), truth, _pixels(shares, path), image_id=image)
 
 
-def _pixels(shares: Sequence[Sequence[float]], path: Path) -> Boxes | None:
-    """Return boxes in pixels; None where the picture cannot be read, which fails when it is asked."""
+def _pixels(shares: Sequence[Sequence[float]], path: Path) -> Boxes:
+    """Return boxes in pixels; of a picture that cannot be read NaN, it fails when it is asked.
+
+    None would say that the regions are to be proposed.
+    """
     try:
         width, height = load_image(path).size
     except FO1Error:
-        return None
+        return np.full((len(shares), 4), np.nan, np.float32)
     return as_boxes(np.array(shares) * [width, height, width, height])
 
 

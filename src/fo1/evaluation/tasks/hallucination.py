@@ -20,8 +20,9 @@ import numpy as np
 
 from fo1.errors import InputError
 from fo1.evaluation.detection.absent_names import AbsentNames
+from fo1.evaluation.detection.bounds import every_name
 from fo1.evaluation.detection.examples import coco_examples, text_field
-from fo1.evaluation.detection.pool import DetectionTruth
+from fo1.evaluation.detection.truth import DetectionTruth
 from fo1.evaluation.example import Example, Prediction, Said
 from fo1.evaluation.formats.coco import CocoFile, Fields, read_coco
 from fo1.evaluation.metrics.estimates import Floats, ratio
@@ -138,8 +139,8 @@ class Hallucination(EvalTask[DetectionTruth]):
         both = list(zip(self.examples, predictions, strict=True))
         return {
             "nothing": [[Prediction.empty(one) for one in self.examples]],
-            "every name on every true box": [[_all_names(one, one.truth.boxes) for one, _ in both]],
-            "every name on every region": [[_all_names(one, each.boxes) for one, each in both]],
+            "every name on every true box": [[every_name(one, one.truth.boxes) for one, _ in both]],
+            "every name on every region": [[every_name(one, each.boxes) for one, each in both]],
             "own detections, names permuted": [
                 [_renamed(*pair, seed) for pair in both] for seed in range(SEEDS)
             ],
@@ -166,8 +167,7 @@ class Hallucination(EvalTask[DetectionTruth]):
 
     def true_boxes(self, example: Asked) -> Boxes:
         """Return the true boxes, each once; crowds are none."""
-        single = example.truth.boxes[~example.truth.crowd]
-        return np.unique(single, axis=0).astype(np.float32)
+        return example.truth.distinct
 
     def error(self, example: Asked, prediction: Prediction) -> float:
         """Return the false positives and the present names that were missed."""
@@ -181,12 +181,6 @@ class Hallucination(EvalTask[DetectionTruth]):
 
 def _present(truth: DetectionTruth) -> set[str]:
     return {label for label, crowd in zip(truth.labels, truth.crowd, strict=True) if not crowd}
-
-
-def _all_names(example: Asked, boxes: Floats) -> Prediction:
-    names = example.requests[0].queries
-    pairs = [(name, row) for row in range(len(boxes)) for name in names]
-    return Prediction.made(example, boxes, Said.found(pairs))
 
 
 def _renamed(example: Asked, prediction: Prediction, seed: int) -> Prediction:

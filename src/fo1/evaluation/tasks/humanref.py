@@ -18,6 +18,7 @@ from fo1.errors import InputError
 from fo1.evaluation.example import Example, Prediction, Said
 from fo1.evaluation.formats.refer_rows import with_area
 from fo1.evaluation.formats.tables import TableRow, find_tables, read_tables
+from fo1.evaluation.metrics.boxes import overlaps
 from fo1.evaluation.metrics.estimates import Floats, accuracy, estimate
 from fo1.evaluation.metrics.ranking import COCO_IOUS
 from fo1.evaluation.metrics.references import (
@@ -31,7 +32,7 @@ from fo1.evaluation.metrics.references import (
 )
 from fo1.evaluation.report import Table
 from fo1.evaluation.task import EvalTask, Figure, Predictions
-from fo1.geometry import Boxes, as_boxes, box_iou, check_boxes
+from fo1.geometry import Boxes, as_boxes, check_boxes
 from fo1.pipeline import Request
 from fo1.prompts import Task
 
@@ -210,8 +211,8 @@ def _example(row: TableRow, folder: Path) -> Example[People]:
 
 def _figures(answers: Boxes, named: Boxes) -> Floats:
     """Return the `FIGURES` of one expression that means somebody."""
-    overlaps = box_iou(answers, named)
-    found = [count_in_order(overlaps, least) for least in COCO_IOUS]
+    overlap = overlaps(answers, named)
+    found = [count_in_order(overlap, least) for least in COCO_IOUS]
     each = np.array([density_f1(count, len(answers), len(named)) for count in found])
     return np.concatenate([each.mean(0), each[0]])
 
@@ -220,7 +221,7 @@ def _chance(answers: Boxes, regions: Boxes) -> Floats:
     """Return the expected `FIGURES` of naming one region drawn at random."""
     if not len(regions):
         return np.zeros(len(FIGURES))
-    best = box_iou(answers, regions).max(0)
+    best = overlaps(answers, regions).max(0)
     hit = (best[:, None] >= COCO_IOUS).mean(0)  # by threshold; then F1 is 2 / (1 + M)
     each = np.stack([hit, hit / len(answers), 2 * hit / (1 + len(answers))])
     return np.concatenate([each.mean(1), each[:, 0]])
@@ -232,8 +233,8 @@ def _silent(prediction: Prediction) -> float:
 
 
 def _meant(example: Example[People], prediction: Prediction) -> list[int]:
-    overlaps = box_iou(example.truth.answers, prediction.boxes.astype(np.float32))
-    return [region for _, region in best_pairs(overlaps)]
+    overlap = overlaps(example.truth.answers, prediction.boxes)
+    return [region for _, region in best_pairs(overlap)]
 
 
 def _everybody(example: Example[People]) -> Prediction:

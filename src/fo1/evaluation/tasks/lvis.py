@@ -14,12 +14,14 @@ from typing import ClassVar, Self
 from fo1.errors import InputError
 from fo1.evaluation.detection.coco_engine import LVIS_DETECTIONS
 from fo1.evaluation.detection.examples import coco_examples, text_field
-from fo1.evaluation.detection.task import DetectionTask, DetectionTruth
-from fo1.evaluation.formats.coco import CocoFile, Fields, is_whole, read_coco
+from fo1.evaluation.detection.task import DetectionTask
+from fo1.evaluation.detection.truth import DetectionTruth
+from fo1.evaluation.formats.coco import read_coco
 from fo1.pipeline import Request
 from fo1.prompts import Task
 
 ANNOTATIONS = (Path("lvis_v1_val.json"), Path("annotations/lvis_v1_val.json"))
+ABSENT, UNSURE = "neg_category_ids", "not_exhaustive_category_ids"
 FREQUENCIES = {"r": "APr", "c": "APc", "f": "APf"}
 
 
@@ -52,7 +54,7 @@ class LvisDetection(DetectionTask):
             folder,
             _asking,
             file_name=lambda row: "/".join(text_field(row, "coco_url").split("/")[-2:]),
-            partly=lambda row: (_named(file, row, "neg"), _named(file, row, "not_exhaustive")),
+            partly=lambda row: (file.listed(row, ABSENT), file.listed(row, UNSURE)),
         )
         groups = {
             figure: frozenset(
@@ -74,19 +76,3 @@ class LvisDetection(DetectionTask):
 def _asking(truth: DetectionTruth) -> tuple[Request, ...]:
     names = truth.judged(())
     return (Request(task=Task.DETECT, queries=names, threshold=0.0),) if names else ()
-
-
-def _named(file: CocoFile, row: Fields, which: str) -> tuple[str, ...]:
-    """Return the names that a picture lists.
-
-    Raises:
-        ValueError: it has no such list of known categories.
-    """
-    field = f"{which}_category_ids"
-    numbers = row.get(field)
-    if not isinstance(numbers, list) or not all(map(is_whole, numbers)):
-        raise ValueError(f"{field} is {str(numbers)[:60]}, need a list of category ids")
-    unknown = [number for number in numbers if number not in file.names]
-    if unknown:
-        raise ValueError(f"{field} names category {unknown[0]}, which the file does not list")
-    return tuple(file.names[number] for number in numbers)

@@ -15,7 +15,8 @@ from typing import ClassVar, Self
 
 from fo1.errors import InputError
 from fo1.evaluation.detection.examples import coco_examples
-from fo1.evaluation.detection.task import DetectionExample, DetectionTask, DetectionTruth
+from fo1.evaluation.detection.task import DetectionExample, DetectionTask
+from fo1.evaluation.detection.truth import DetectionTruth
 from fo1.evaluation.example import Broken
 from fo1.evaluation.formats.coco import read_coco
 from fo1.pipeline import Request
@@ -97,6 +98,10 @@ class OdinW13Present(OdinW13):
 
     name: ClassVar[str] = "odinw13-present"
     title: ClassVar[str] = "ODinW13 detection, only names that are present, one at a time"
+
+    def asked(self, example: DetectionExample) -> tuple[str, ...]:
+        """Return the names that are in the picture: the questions tell them, to floors as well."""
+        return tuple(name for request in example.requests for name in request.queries)
 
     @classmethod
     def asking(cls, truth: DetectionTruth, names: tuple[str, ...]) -> tuple[Request, ...]:

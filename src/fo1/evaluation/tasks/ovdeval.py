@@ -18,13 +18,14 @@ from typing import ClassVar, Self
 import numpy as np
 
 from fo1.errors import InputError
+from fo1.evaluation.detection.bounds import every_name
 from fo1.evaluation.detection.coco_engine import average, official_precision
 from fo1.evaluation.detection.examples import coco_examples
 from fo1.evaluation.detection.nms_ap import suppress, with_truth
 from fo1.evaluation.detection.pool import Pool
 from fo1.evaluation.detection.tables import count_table, part_table, recall_table
 from fo1.evaluation.detection.task import SPREAD, DetectionExample, DetectionTask
-from fo1.evaluation.example import Broken, Prediction, Said
+from fo1.evaluation.example import Broken, Prediction
 from fo1.evaluation.formats.coco import CocoFile, Fields, read_coco
 from fo1.evaluation.metrics.estimates import Floats
 from fo1.evaluation.metrics.ranking import mean_of_known, weighted_precision
@@ -88,8 +89,8 @@ class OvdEval(DetectionTask):
         both = list(zip(self.examples, predictions, strict=True))
         return {
             **super().bounds(predictions),
-            "true boxes, every name": [[_all_names(one, one.truth.boxes) for one, _ in both]],
-            "own proposals, every name": [[_all_names(one, each.boxes) for one, each in both]],
+            "true boxes, every name": [[every_name(one, one.truth.boxes) for one, _ in both]],
+            "own proposals, every name": [[every_name(one, each.boxes) for one, each in both]],
             "nothing": [[Prediction.empty(one) for one in self.examples]],
         }
 
@@ -110,12 +111,6 @@ def _ap(pool: Pool, weights: Floats) -> Floats:
         curves = [weighted_precision(pool.judge(name)[0], drawn).mean(0) for name in pool.due]
         values[1 : 1 + len(drawn)] = mean_of_known(np.stack(curves))
     return values
-
-
-def _all_names(example: DetectionExample, boxes: Floats) -> Prediction:
-    names = example.requests[0].queries
-    pairs = [(name, row) for row in range(len(boxes)) for name in names]
-    return Prediction.made(example, boxes, Said.found(pairs))
 
 
 def _annotation_files(data: Path) -> tuple[Path, ...]:

@@ -14,9 +14,10 @@ from typing import ClassVar, TypeAlias
 
 import numpy as np
 
-from fo1.evaluation.detection.federated import FOUND_IOU, Ints, overlaps
+from fo1.evaluation.detection.federated import FOUND_IOU, Ints
 from fo1.evaluation.example import Example, Prediction, Said
 from fo1.evaluation.formats.photo_set import Photo
+from fo1.evaluation.metrics.boxes import overlaps
 from fo1.evaluation.metrics.estimates import Floats, accuracy, auroc, macro_accuracy, ratio
 from fo1.evaluation.task import Figure, Predictions
 from fo1.evaluation.tasks.folder import Folder
