@@ -177,7 +177,7 @@ def test_killed_and_started_again_it_ends_as_if_nothing_happened(
     """The whole command, killed with SIGKILL while it writes rows."""
 
     def start(out: Path) -> subprocess.Popen[bytes]:
-        words = ["eval", "scenes", "--limit", "2", "--out", str(out)]
+        words = ["eval", "folder", "--data", str(data), "--floors", "--out", str(out)]
         environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "-m", "fo1", *words]
         return subprocess.Popen(
@@ -185,7 +185,7 @@ def test_killed_and_started_again_it_ends_as_if_nothing_happened(
         )
 
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert start(whole).wait(250) == 0
+    assert start(whole).wait(250) == 1  # one picture is missing
     process = start(killed)
     part, deadline = killed / "parts/rows-0.jsonl", time.monotonic() + 200
     while process.poll() is None and time.monotonic() < deadline:
@@ -196,7 +196,7 @@ def test_killed_and_started_again_it_ends_as_if_nothing_happened(
     process.wait(30)
     assert part.exists()
     assert not (killed / "rows.jsonl").exists()
-    assert start(killed).wait(250) == 0
+    assert start(killed).wait(250) == 1
     assert (killed / "rows.jsonl").read_bytes() == (whole / "rows.jsonl").read_bytes()
     one, two = (json.loads((out / "summary.json").read_text()) for out in (whole, killed))
     assert one["figures"] == two["figures"]

@@ -261,6 +261,8 @@ def test_centred_boxes_keep_to_the_most_that_count() -> None:
     (prediction,) = task.bounds([found(one, (*CAT, 1))])["four centred boxes, every name"][0]
     assert len(prediction.said[0].labels) == 100
     assert prediction.said[0].labels[0] == "cat"  # the most frequent name first
+    # Scores fall with the name's rank, then with the box.
+    assert prediction.said[0].scores[:5].tolist() == [1, 0.875, 0.75, 0.625, 0.5]
 
 
 def test_permuted_names_are_those_that_were_said() -> None:

@@ -11,7 +11,7 @@ from fo1.data.scenes import Scene, SceneGenerator, SceneObject
 from fo1.evaluation.drawn.cases import NO_OBJECT, Case, make_case, naming_rank, rival_names
 from fo1.evaluation.drawn.figures import figures_of
 from fo1.evaluation.drawn.floors import shuffled
-from fo1.evaluation.drawn.judging import Judgement, is_name, pair_chances, table_of
+from fo1.evaluation.drawn.judging import Judgement, _best, is_name, pair_chances, table_of
 from fo1.evaluation.example import Example, Prediction, Said
 from fo1.evaluation.metrics.estimates import resampling
 from fo1.prompts import Task
@@ -132,7 +132,15 @@ def test_a_scene_that_failed_is_wrong_in_everything(example) -> None:
     found = figures(example, Prediction.failed(example, "no picture"))
     if example is GIVEN:  # nothing was said to be likely: as good as the base rate of 3 in 15
         assert found.pop("probabilities: Brier skill") == pytest.approx(-0.25)
+    assert found.pop("absent names: false positives") == 1  # the car, in each
     assert found == dict.fromkeys(found, 0.0)
+
+
+def test_equal_best_regions_are_drawn_and_not_the_first_in_the_list() -> None:
+    rng = np.random.default_rng(0)
+    assert {_best(np.array([0.5, 0.2, 0.5, 0.5]), rng) for _ in range(60)} == {0, 2, 3}
+    assert _best(np.full(3, -1.0), rng) is None
+    assert _best(np.zeros(0), rng) is None
 
 
 def test_answers_are_those_that_reach_the_threshold_or_were_written() -> None:

@@ -33,6 +33,29 @@ METEOR = 0.29014585333034354
 METEOR_EACH = [0.4996193377772159, 0.3899751238121113, 0.2796115094764832, 0.11196372258420137]
 
 
+def test_meteor_of_all_with_the_spread_of_the_single_ones(monkeypatch) -> None:
+    """METEOR adds up its counts, so its figure is not the mean; Java is stood in for here."""
+    module = "fo1.evaluation.metrics.captions"
+    monkeypatch.setattr(f"{module}.ptb_tokens", lambda lines: [tuple(s.split()) for s in lines])
+    monkeypatch.setattr(f"{module}.meteor", lambda captions, references: [0.2, 0.6, 0.5])
+    scorer = CaptionScorer([["a cup"], ["a dog"]], np.array([0, 1]))
+    captions = scorer.tokens(["cup", "dog"])
+    values = scorer.meteor(captions, np.array([[1.0, 1], [2, 0], [0, 2]]))
+    assert values == pytest.approx([0.5, 0.5 - 0.2, 0.5 + 0.2])
+    assert scorer.notes == ()
+
+
+def test_one_reference_at_a_time_follows_the_pictures(monkeypatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    references = [["a red cup on a table", "red cup"], ["a brown dog"]]
+    scorer = CaptionScorer(references, np.array([0, 1]))
+    captions = scorer.tokens(["red cup", "brown dog"])
+    values = scorer.cider_apart(captions, np.array([[1.0, 1], [2, 0], [0, 2]]))
+    apart = CiderD([split([one]) for item in references for one in item])
+    each = 100 * apart.scores(split(["red cup", "red cup", "brown dog"]))
+    assert values == pytest.approx([each.mean(), each[:2].mean(), each[2]])
+
+
 def split(sentences: list[str]) -> list[list[str]]:
     return [sentence.split() for sentence in sentences]
 

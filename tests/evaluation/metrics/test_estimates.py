@@ -39,6 +39,16 @@ def test_the_interval_is_that_of_the_pictures_not_of_the_boxes() -> None:
     assert str(by_picture).startswith("0.500 [0.")
 
 
+def test_the_spread_of_the_resamples_is_laid_around_the_figure() -> None:
+    drawn = np.linspace(0.5, 0.7, 201)  # as average precision of few boxes is: too high
+    one = metrics.estimate(np.array([0.4, *drawn]))
+    assert (one.low, one.high) == (pytest.approx(0.4), pytest.approx(0.4 + 0.095))
+    # Nothing below what was drawn or found: a share stays one.
+    assert metrics.estimate(np.array([0.0, 0, 0, 0.1])).low == 0
+    with_gaps = metrics.estimate(np.array([0.4, *drawn, np.nan]))
+    assert (with_gaps.low, with_gaps.high) == (one.low, one.high)
+
+
 def test_an_estimate_of_nothing_says_so() -> None:
     nothing = metrics.accuracy([], [], metrics.resampling(2, 10))
     assert str(metrics.estimate(nothing)) == "-"

@@ -228,6 +228,24 @@ def test_both_forms_of_visual_genome_are_one_benchmark(tmp_path: Path, form: dic
     assert list(told.figures) == ["CIDEr", "METEOR"]
 
 
+def test_visual_genome_perfect_empty_and_in_any_order(tmp_path: Path) -> None:
+    def of(content: dict, answers: dict[str, dict[int, str]]) -> float:
+        task = VisualGenomeCaption.load(write_vg(tmp_path, coco=content))
+        return summary(task, answers).figures["CIDEr"].value
+
+    told = {"1.jpg": {0: "a green clock"}, "2.jpg": {0: "cat on a table"}}
+    turned = {name: rows[::-1] for name, rows in COCO_FORM.items()}
+    moved = {"1.jpg": {1: "a green clock"}, "2.jpg": told["2.jpg"]}
+    assert of(turned, moved) == pytest.approx(of(COCO_FORM, told))
+    task = VisualGenomeCaption.load(write_vg(tmp_path, coco=COCO_FORM))
+    bounds = summary(task, {}, floors=True)
+    assert bounds.figures["CIDEr"].value == 0
+    # Two of the three have runs of all four lengths and score 10; "a tall building" lacks the last.
+    assert bounds.bounds["perfect answers"]["CIDEr"].value == pytest.approx(
+        100 * (10 + 10 + 7.5) / 3
+    )
+
+
 def test_glamms_part_is_preferred_to_the_whole_split(tmp_path: Path) -> None:
     task = VisualGenomeCaption.load(write_vg(tmp_path, regions=REGIONS, coco=COCO_FORM))
     assert [path.name for path in task.files] == ["test_caption.json"]

@@ -10,6 +10,7 @@ from PIL import Image
 from fo1.errors import InputError
 from fo1.evaluation.example import Prediction, Said
 from fo1.evaluation.metrics.estimates import resampling
+from fo1.evaluation.predicting import Predictor
 from fo1.evaluation.runner import evaluate
 from fo1.evaluation.tasks import get_task
 from fo1.evaluation.tasks.coco import CocoDetection
@@ -195,6 +196,22 @@ def test_a_file_that_is_none(tmp_path) -> None:
     path.write_text(json.dumps({**ROWS, "images": []}))
     with pytest.raises(InputError, match="nothing to measure"):
         CocoDetection.load(tmp_path)
+
+
+def test_the_best_detections_of_a_picture_are_kept(tmp_path, model, monkeypatch) -> None:
+    task = load(tmp_path)
+    (tmp_path / "val2017").mkdir()
+    noise = np.random.default_rng(0).integers(0, 255, (427, 640, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "val2017/000000397133.jpg")
+    example = task.examples[0]
+    monkeypatch.setattr(CocoDetection, "most", None)
+    every = Predictor(model, task).predict([example])["model"][0].said[0]
+    monkeypatch.setattr(CocoDetection, "most", 5)
+    kept = Predictor(model, task).predict([example])["model"][0].said[0]
+    assert len(every.scores) > 5
+    assert sorted(kept.scores) == sorted(every.scores)[-5:]
+    pairs = set(zip(every.labels, every.regions.tolist(), every.scores.tolist(), strict=True))
+    assert set(zip(kept.labels, kept.regions.tolist(), kept.scores.tolist(), strict=True)) <= pairs
 
 
 def test_a_model_is_asked(tmp_path, model) -> None:

@@ -210,6 +210,11 @@ def test_pixmo_pictures_are_found_by_hash_number_or_url(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"{shas[3]} does not exist"):
         task.examples[3].open()
     assert task.picture_names == tuple(shas)
+    # truth 2, 3, 4, 5: right, one off, no number, and the picture that is missing
+    failed = Prediction.failed(task.examples[3], "no picture")
+    said = [*_answers(replace(task, examples=task.examples[:3]), ["2", "4", "many"]), failed]
+    assert _measure(task, said) == {"accuracy": 1 / 4, "within 1": 2 / 4, "MAE": 10 / 4}
+    assert _measure(task, [task.perfect(e) for e in task.examples])["accuracy"] == 1
 
 
 def test_bad_rows_are_told_and_the_rest_is_asked(tmp_path: Path) -> None:
@@ -242,6 +247,9 @@ def test_an_empty_folder_is_told(tmp_path: Path, name: str) -> None:
 
 
 def test_end_to_end(tmp_path: Path, model: FO1) -> None:
-    summary = evaluate(model, _countbench(tmp_path).first(2), resamples=2)
-    assert summary.counts["failed"] == 0
+    task = _countbench(tmp_path).first(2)
+    gone = replace(task.examples[0], image=tmp_path / "gone.png")
+    summary = evaluate(model, replace(task, examples=(gone, task.examples[1])), resamples=2)
+    assert summary.counts["failed"] == 1
+    assert summary.figures["accuracy"].value <= 50
     assert 0 <= summary.figures["accuracy"].value <= 100

@@ -224,6 +224,25 @@ def test_scores_are_judged_as_probabilities(small) -> None:
         assert rows == right, "what an ignored region swallows is left out"
 
 
+def test_every_score_ranks_the_same_detections(small) -> None:
+    task = Folder.load(small)
+    first, second = task.examples
+    evidence = {"head": np.array([0.2, 0.8, 0.8]), "proposal": np.array([0.9, 0.1, 0.1])}
+    pairs = [("cat", 2), ("cat", 0), ("cat", 1)]
+    boxes = [*first.truth.truth.boxes, [30, 40, 50, 60]]
+    said = Said.found(pairs, evidence["head"], evidence=evidence)
+    told = [Prediction.made(first, boxes, said), Prediction.empty(second)]
+    table = task.details(told, np.ones((1, 2)))[0]
+    assert table.title == "AP by score"
+    # The mistake behind or before both cats; nothing is said of the cup.
+    assert {who: cells[1].value for who, cells in table.rows} == {
+        "head": 50,
+        "proposal": pytest.approx(100 * 2 / 3 / 2),
+    }
+    by_hand = [task.perfect(one) for one in task.examples]
+    assert [one.title for one in task.details(by_hand, np.ones((1, 2)))] == ["By name"]
+
+
 def test_layouts(small, tmp_path) -> None:
     content = json.loads((small / "annotations.json").read_text())
     for folder, file in (("a", "mine.json"), ("b", "_annotations.coco.json")):

@@ -141,6 +141,16 @@ def test_what_could_not_be_asked_counts_as_wrong(coco: Path) -> None:
     }
 
 
+def test_odd_answers_are_counted_as_far_as_they_go(coco: Path) -> None:
+    task = Hallucination.load(coco)
+    first, second = task.examples
+    odd = Said.found([("x" * 50_000, 0), ("", 0), ("dog", 99), ("dog", -1)])
+    predictions = [Prediction.made(first, [[0, 0, 9, 9]], odd), task.perfect(second)]
+    # An absent name is said, whatever the region; names that were not asked for are neither.
+    assert figures(task, predictions)["FP/GT"] == 2 / 4
+    assert count(first.truth, predictions[0]) == Counts(2, 3, 1, 2, 2, 2)
+
+
 def test_lvis_lists_what_was_looked_for(tmp_path: Path) -> None:
     address = "http://images.cocodataset.org"
     content = {

@@ -1,5 +1,8 @@
 """LVIS detection in the true file format, against its published definition written out slowly."""
 
+import sys
+from unittest.mock import MagicMock
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -123,6 +126,30 @@ def test_the_figures_are_those_of_the_definition(tmp_path, seed, ties) -> None:
     assert 0 < made["AP"] < 1
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("seed", range(3))
+def test_the_figures_are_those_of_the_lvis_package(tmp_path, monkeypatch, seed) -> None:
+    """Where it is installed; it draws by OpenCV and matplotlib and wants `numpy.float`."""
+    for name in ("cv2", "matplotlib", "matplotlib.pyplot", "matplotlib.patches"):
+        monkeypatch.setitem(sys.modules, name, MagicMock())
+    monkeypatch.setattr(np, "float", float, raising=False)
+    package = pytest.importorskip("lvis", exc_type=ImportError)
+    rng = np.random.default_rng(seed)
+    rows = lvis_rows(rng)
+    task = load(tmp_path, rows)
+    predictions = guesses(task, rng, ties=False)
+    found = results(task, rows, predictions)
+    for row in rows["annotations"]:
+        row["segmentation"] = []
+    write(rows, tmp_path / FILE)
+    truth = package.LVIS(str(tmp_path / FILE))
+    judge = package.LVISEval(truth, package.LVISResults(truth, found), "bbox")
+    judge.run()
+    official = {name: judge.results[name] for name in figures(task, predictions)}
+    known = {name: value if value > -1 else np.nan for name, value in official.items()}
+    assert figures(task, predictions) == pytest.approx(known, abs=1e-6, nan_ok=True)
+
+
 def test_only_300_detections_of_a_picture_count_whatever_they_are_called(tmp_path) -> None:
     rows = lvis_rows(np.random.default_rng(0))
     task = load(tmp_path, rows)
@@ -163,6 +190,19 @@ def test_perfect_and_empty(tmp_path) -> None:
     for make, due in ((task.perfect, 1), (Prediction.empty, 0)):
         made = figures(task, [make(one) for one in task.examples])
         assert set(made.values()) == {due}
+
+
+def test_rows_in_any_order_give_the_same(tmp_path) -> None:
+    rng = np.random.default_rng(8)
+    rows = lvis_rows(rng)
+    task = load(tmp_path, rows)
+    predictions = {one.key: one for one in guesses(task, rng, ties=True)}
+    mixed = {name: [each[n] for n in rng.permutation(len(each))] for name, each in rows.items()}
+    again = load(tmp_path, mixed)
+    assert [one.key for one in again.examples] != [one.key for one in task.examples]
+    assert figures(again, [predictions[one.key] for one in again.examples]) == pytest.approx(
+        figures(task, list(predictions.values())), nan_ok=True
+    )
 
 
 def test_a_picture_of_which_nothing_is_known_is_asked_nothing(tmp_path) -> None:

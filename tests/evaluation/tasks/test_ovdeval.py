@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -118,10 +119,25 @@ def test_the_figure_by_hand(root: Path) -> None:
     # red car: found at 0.9, mistake at 0.7, AP 1. blue car: nothing left, AP 0. color: 0.5.
     # Without suppression blue car is found at 0.6 behind a mistake at 0.8: AP 0.5, color 0.75.
     assert figures(task, predictions) == pytest.approx({"NMS-AP": 75, "AP": 87.5})
-    (table, *_) = task.details(predictions, np.ones((1, 3)))
+    (table, *_) = task.details(predictions, np.ones((1, 3)))  # no score of these is known
     shown = {part: [cells[0].value, cells[1].value, *cells[2:4]] for part, cells in table.rows}
     assert shown["color"] == [50, 75, "2", "2"]
     assert shown["celebrity"] == [100, 100, "1", "1"]
+
+
+def test_every_score_ranks_the_same_detections(root: Path) -> None:
+    task = OvdEval.load(root / "annotations/color.json")
+    first, second = task.examples
+    evidence = {"fusion": np.array([0.9, 0.8]), "head": np.array([0.1, 0.2])}
+    answer = Said.found([(RED, 0), (BLUE, 0)], evidence["fusion"], evidence=evidence)
+    told = [Prediction.made(first, [A], answer), task.perfect(second)]
+    told[1] = replace(
+        told[1], said=(replace(told[1].said[0], evidence={k: np.ones(1) for k in evidence}),)
+    )
+    table = task.details(told, np.ones((1, 2)))[0]
+    assert table.title == "AP by score"
+    # By the head blue is the best on the red car, so red is lost; blue is found before that.
+    assert {who: cells[0].value for who, cells in table.rows} == {"fusion": 100, "head": 50}
 
 
 def test_perfect_empty_and_rivals(root: Path) -> None:

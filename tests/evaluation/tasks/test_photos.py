@@ -106,7 +106,8 @@ def test_perfect_and_empty(data) -> None:
     assert named == {name: none.get(name, 0.0) for name in ALL[:-2]}
     failed = figures(task, [Prediction.failed(example, "gone") for example in task.examples])
     assert failed["referring: accuracy"] == failed["counting: exact"] == failed["AP"] == 0
-    assert [failed[name] for name in REFUSING] == [0, 0, 1, 0], "silence of a failure is not right"
+    # Silence of a failure is not right: car and boat count as found in one of the two photos.
+    assert [failed[name] for name in REFUSING] == [0, 0, 1, 1]
 
 
 def test_answers_are_judged_one_by_one(data) -> None:
@@ -167,6 +168,8 @@ def test_true_boxes_are_named_by_their_best_score(data) -> None:
     # Right, a tie of two, wrong; in the second picture right.
     assert named(Said.found(pairs, [0.9, 0.2, 0.4, 0.4, 0.3, 0.1]), cat) == (2.5 / 4, 2.5 / 6)
     assert named(none, cat) == (1 / 4, 1 / 6)
+    twice = Said.found([("cat", 0), ("cup", 0), ("cat", 0)], [0.9, 0.5, 0.1])  # the best counts
+    assert named(twice, cat) == (2 / 4, 2 / 6)
     moved = replace(perfect[0], boxes=perfect[0].boxes + 1)
     assert np.isnan(figures(task, [moved, perfect[1]])["naming: accuracy"]), "not the true boxes"
     gone = Prediction.failed(task.examples[1], "gone")

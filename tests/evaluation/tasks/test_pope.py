@@ -139,6 +139,7 @@ def test_floors(tmp_path: Path) -> None:
     assert bounds["always yes"]["F1"].value == pytest.approx(200 / 3)
     assert bounds["always no"]["recall"].value == 0
     assert {bounds["chance (a coin)"][name].value for name in ("accuracy", "F1", "yes")} == {50}
+    assert bounds["chance (a coin)"]["neither"].value == 0
 
 
 def test_bad_rows_are_told_and_the_rest_is_asked(tmp_path: Path) -> None:

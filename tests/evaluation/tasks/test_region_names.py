@@ -12,6 +12,7 @@ from fo1.evaluation.metrics.estimates import resampling
 from fo1.evaluation.metrics.sentence_similarity import VARIABLE
 from fo1.evaluation.runner import evaluate
 from fo1.evaluation.summary import summarise
+from fo1.evaluation.tasks import get_task
 from fo1.evaluation.tasks.region_names import LvisRegions, PacoRegions
 from fo1.prompts import Task
 from tests.evaluation.metrics.test_sentence_similarity import make_sentence_model
@@ -87,6 +88,19 @@ def test_s_iou_by_hand(tmp_path: Path) -> None:
     answers = {0: "A coffee cup.", 1: "bird"}, {0: "category: Front leg"}
     # {a, coffee, cup} and {coffee, cup}: 2/3; nothing; no answer; {front, leg} of three words: 2/3
     assert figures(task, said(task, *answers))["S-IoU"] == pytest.approx(100 * (4 / 3) / 4)
+
+
+def test_paco_by_hand(tmp_path: Path) -> None:
+    content = [dict(CONTENT[1], categories=["dog:leg"]), dict(CONTENT[0], categories=["cup"] * 3)]
+    task = PacoRegions.load(write(tmp_path, content, "paco_val_1k_category.json"))
+    assert get_task("paco-regions") is PacoRegions
+    # "dog:leg" is cut at its colon: one word of two; "a cup": one of two; right; nothing.
+    answers = {0: "dog:leg"}, {0: "a cup", 1: "cup."}
+    assert figures(task, said(task, *answers))["S-IoU"] == pytest.approx(
+        100 * (1 / 2 + 1 / 2 + 1) / 4
+    )
+    assert figures(task, [task.perfect(one) for one in task.examples])["S-IoU"] == 100
+    assert figures(task, [Prediction.empty(one) for one in task.examples])["S-IoU"] == 0
 
 
 def test_perfect_empty_and_odd_answers(tmp_path: Path) -> None:

@@ -175,6 +175,17 @@ def test_close_calls_are_not_asked() -> None:
     assert relation_questions(boxes[:0], [], [], (100, 100), rng) == []
 
 
+def test_what_is_close_goes_by_its_own_side_of_the_picture() -> None:
+    rng = np.random.default_rng(0)
+    boxes = np.array([[0, 0, 20, 20], [25, 25, 45, 45]], np.float32)  # 5 px apart either way
+    for size, relations in (
+        ((400, 100), {"left of", "right of"}),
+        ((100, 400), {"above", "below"}),
+    ):
+        asked = relation_questions(boxes, ["a", "b"], ["a", "b"], size, rng)
+        assert {one.relation for one in asked} == relations
+
+
 def test_answers_made_from_coco_boxes_are_true_and_balanced(tmp_path: Path) -> None:
     path = _coco(tmp_path)
     task = Relations.load(tmp_path)

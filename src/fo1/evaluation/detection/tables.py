@@ -18,6 +18,8 @@ from fo1.evaluation.report import Table
 from fo1.evaluation.task import Figure
 
 PROPOSALS = (50, 100, 300)
+MAIN = 3
+"""Figures that are shown by score, for example AP, AP50 and AP75."""
 MANY_CLASSES, SHOWN = 20, 10
 """Of more classes than the first, so many worst and so many best ones are shown."""
 
@@ -89,6 +91,23 @@ def part_table(figures: Mapping[str, Sequence[Figure]], pools: Mapping[str, Pool
         counts = len(pool.truths), sum(pool.boxes_due()), len(pool.names)
         table.add(part, *(one.estimate for one in each), *map(str, counts))
     return table
+
+
+def score_tables(found: Mapping[str, Sequence[Figure]]) -> list[Table]:
+    """Return one table with the main figures by the score that ranks; none if no score is known.
+
+    Args:
+        found: by kind of score, the figures.
+    """
+    for figures in found.values():
+        names = tuple(f"{one.name} {one.unit}".strip() for one in figures[:MAIN])
+        table = Table(
+            "AP by score", names, "The same detections, ranked by each score that all of them have."
+        )
+        for kind, each in found.items():
+            table.add(kind, *(one.estimate for one in each[:MAIN]))
+        return [table]
+    return []
 
 
 def count_table(pools: Sequence[Pool]) -> Table:

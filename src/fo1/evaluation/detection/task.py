@@ -16,7 +16,13 @@ import numpy as np
 from fo1.evaluation.detection import bounds as detection_bounds
 from fo1.evaluation.detection.coco_engine import average, official_precision
 from fo1.evaluation.detection.pool import AREAS, KINDS, Pool
-from fo1.evaluation.detection.tables import class_table, count_table, part_table, recall_table
+from fo1.evaluation.detection.tables import (
+    class_table,
+    count_table,
+    part_table,
+    recall_table,
+    score_tables,
+)
 from fo1.evaluation.detection.truth import DetectionTruth
 from fo1.evaluation.example import Example, Prediction, Said
 from fo1.evaluation.metrics.estimates import Floats
@@ -132,7 +138,7 @@ class DetectionTask(EvalTask[DetectionTruth]):
     def details(self, predictions: Predictions, weights: Floats) -> list[Table]:
         """Return tables by data set, score, class and number of proposals."""
         pools = self.pools(predictions)
-        tables = [table for table in (self._score_table(pools, weights),) if table.rows]
+        tables = self.score_tables(pools, weights)
         if len(pools) > 1:
             each = {part: self.figures_of(pool, weights) for part, pool in pools.items()}
             tables.append(part_table(each, pools))
@@ -141,21 +147,15 @@ class DetectionTask(EvalTask[DetectionTruth]):
         tables.append(recall_table(self.pairs(predictions), weights[: SPREAD + 1]))
         return [*tables, count_table(list(pools.values()))]
 
-    def _score_table(self, pools: Mapping[str, Pool], weights: Floats) -> Table:
+    def score_tables(self, pools: Mapping[str, Pool], weights: Floats) -> list[Table]:
         """Return the figures that the same detections get when another score ranks them."""
-        names = ("AP", "AP50", "AP75")
-        table = Table(
-            "AP by score",
-            tuple(f"{name} %" for name in names),
-            "The same detections, ranked by every score that is known of all of them.",
-        )
+        found: dict[str, list[Figure]] = {}
         for kind in KINDS:
             ranked = [pool.ranked_by(kind) for pool in pools.values()]
             known = [pool for pool in ranked if pool is not None]
             if len(known) == len(pools):
-                figures = self._over_parts(known, weights)[: len(names)]
-                table.add(kind, *(one.estimate for one in figures))
-        return table
+                found[kind] = self._over_parts(known, weights)
+        return score_tables(found)
 
     def chances(self, predictions: Predictions) -> Mapping[Score, Chances]:
         """Return by score how likely each detection was said to be right, and whether it was.

@@ -6,6 +6,8 @@ Legend: M true boxes.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from fo1.evaluation.metrics.estimates import Bools, Floats
 from fo1.geometry import Boxes
 

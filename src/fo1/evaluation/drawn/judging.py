@@ -120,7 +120,8 @@ class Judgement:
             number = int((table[:, place] >= limit).sum())
             best = float(not there) if failed else float(table[:, place].max(initial=0.0))
             some = not there if failed else number > 0
-            self.presence.append((picture, best, there, some, 0 if there else number))
+            false = 0 if there else 1 if failed else number
+            self.presence.append((picture, best, there, some, false))
 
 
 def pair_chances(

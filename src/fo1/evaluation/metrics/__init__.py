@@ -1,1 +1,1 @@
-"""Figures as small functions: shares, average precision, captions, texts; no files, no models."""
+"""Figures as small functions on plain values, and what some of them ask: a judge, a model, Java."""

@@ -19,6 +19,8 @@ import numpy as np
 
 from fo1.evaluation.detection import federated
 from fo1.evaluation.detection.federated import FALSE_SCORE, Found, Ints, Labelled
+from fo1.evaluation.detection.pool import KINDS
+from fo1.evaluation.detection.tables import score_tables
 from fo1.evaluation.example import Example, Prediction, Said
 from fo1.evaluation.formats.photo_set import Photo, load_photo_set
 from fo1.evaluation.metrics.estimates import Floats, estimate, ratio
@@ -116,7 +118,7 @@ class Folder(EvalTask[Photo]):
         }
 
     def details(self, predictions: Predictions, weights: Floats) -> list[Table]:
-        """Return average precision by name."""
+        """Return the figures by every score that is known, and average precision by name."""
         table = Table("By name", ("AP %", "AP50 %", "boxes"), "Names that have a box.")
         seen = self._seen(predictions)
         boxes = np.bincount(
@@ -127,7 +129,8 @@ class Folder(EvalTask[Photo]):
             if count:
                 both = (estimate(100 * curve.mean(0)), estimate(100 * curve[0]))
                 table.add(name, *both, str(count))
-        return [table]
+        ranked = {kind: self._seen(predictions, kind) for kind in self._known(predictions)}
+        return [*score_tables({k: self._figures(s, weights) for k, s in ranked.items()}), table]
 
     def chances(self, predictions: Predictions) -> Mapping[Score, Chances]:
         """Return every kind of score as the chance that a detection meets a box of its name."""
@@ -217,15 +220,20 @@ class Folder(EvalTask[Photo]):
         judged = [federated.judge(found, truth, picture) for picture, truth, found in seen]
         return federated.average_precision(judged, len(self.names), weights)
 
-    def _seen(self, predictions: Predictions) -> Seen:
-        return [
-            (picture, example.truth.truth, self._found(prediction))
-            for picture, example, prediction in self.pairs(predictions)
-        ]
+    def _known(self, predictions: Predictions) -> list[Score]:
+        """Return the scores that all detections have."""
+        given = [one.said[0].evidence for one in predictions if one.said[0].labels]
+        return [kind for kind in KINDS if given and all(kind in each for each in given)]
 
-    def _found(self, prediction: Prediction) -> Found:
+    def _seen(self, predictions: Predictions, kind: Score | None = None) -> Seen:
+        pairs = self.pairs(predictions)
+        return [(picture, e.truth.truth, self._found(one, kind)) for picture, e, one in pairs]
+
+    def _found(self, prediction: Prediction, kind: Score | None = None) -> Found:
         """Return detections best first; what is no name, no region or no score is left out."""
         said = prediction.said[0]
+        if kind is not None:
+            said = replace(said, scores=said.evidence.get(kind, said.scores))
         names = np.array([self._place.get(label, -1) for label in said.labels], np.int64)
         real = (said.regions >= 0) & (said.regions < len(prediction.boxes))
         kept = np.flatnonzero((names >= 0) & real & np.isfinite(said.scores))

@@ -95,9 +95,10 @@ class OvdEval(DetectionTask):
         }
 
     def details(self, predictions: Predictions, weights: Floats) -> list[Table]:
-        """Return tables by sub-data set and number of proposals."""
+        """Return tables by score, sub-data set and number of proposals."""
         pools = self.pools(predictions)
-        tables = [part_table({k: self.figures_of(p, weights) for k, p in pools.items()}, pools)]
+        tables = self.score_tables(pools, weights)
+        tables.append(part_table({k: self.figures_of(p, weights) for k, p in pools.items()}, pools))
         tables.append(recall_table(self.pairs(predictions), weights[: SPREAD + 1]))
         return [*tables, count_table(list(pools.values()))]
 

@@ -14,11 +14,12 @@ from typing import ClassVar, TypeAlias
 
 import numpy as np
 
-from fo1.evaluation.detection.federated import FOUND_IOU, Ints
+from fo1.evaluation.detection.federated import FOUND_IOU
 from fo1.evaluation.example import Example, Prediction, Said
 from fo1.evaluation.formats.photo_set import Photo
 from fo1.evaluation.metrics.boxes import overlaps
 from fo1.evaluation.metrics.estimates import Floats, accuracy, auroc, macro_accuracy, ratio
+from fo1.evaluation.metrics.references import best_region, boxes_of, largest
 from fo1.evaluation.task import Figure, Predictions
 from fo1.evaluation.tasks.folder import Folder
 from fo1.pipeline import DEFAULT_THRESHOLD, Request
@@ -32,8 +33,8 @@ SAME_BOX = 0.02
 Pairs: TypeAlias = Sequence[tuple[int, Example[Photo], Prediction]]
 Rows: TypeAlias = Sequence[tuple[int, float]]
 """(picture, right from 0 to 1) of every question."""
-Choose: TypeAlias = Callable[[Prediction, Said], Ints]
-"""Chooses at most one region."""
+Choose: TypeAlias = Callable[[Prediction, int], list[int]]
+"""Chooses at most one region of a prediction, in answer to the request of this number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +72,7 @@ class Photos(Folder):
         pairs = self.pairs(predictions)
         figures = super().measure(predictions, weights)
         if any(example.truth.referring for example in self.examples):
-            figures.append(_share(REFERRING, _referred(pairs, _best_box), weights))
+            figures.append(_share(REFERRING, _referred(pairs, best_region), weights))
         if any(example.truth.counting for example in self.examples):
             figures += _counting(_counted(pairs), weights)
         if any(example.truth.absent is not None for example in self.examples):
@@ -101,7 +102,9 @@ class Photos(Folder):
             **super().expected(predictions, weights),
             "chance (1 / regions, 1 / names)": chance,
             f"majority (always {number}, always '{self.names[name]}')": majority,
-            "largest region": [_share(REFERRING, _referred(pairs, _largest_box), weights)],
+            "largest region": [
+                _share(REFERRING, _referred(pairs, lambda one, _: largest(one)), weights)
+            ],
         }
 
     def _refusing(self, pairs: Pairs, weights: Floats) -> list[Figure]:
@@ -129,9 +132,9 @@ class Photos(Folder):
         photo = example.truth
         probed = _probed(photo, self.names)
         if prediction.error is not None:  # silence is no answer: wrong about all of them
-            return [(picture, 0.0 if there else np.inf, there, 0) for there in probed.values()]
+            return [(picture, 0.0 if own else np.inf, own, int(not own)) for own in probed.values()]
         scores: dict[str, list[float]] = {name: [] for name in probed}
-        for said in _answers(photo, prediction)[2]:
+        for said in _answers(photo, prediction)[1]:
             for label, score in zip(said.labels, said.scores.tolist(), strict=True):
                 scores.get(label, []).append(score)
         return [
@@ -179,11 +182,11 @@ def _probed(photo: Photo, names: Sequence[str]) -> dict[str, bool]:
     return there | {name: False for name in photo.absent if name not in there}
 
 
-def _answers(photo: Photo, prediction: Prediction) -> list[tuple[Said, ...]]:
-    """Return what was said to expressions, to counts, and to absent names."""
+def _answers(photo: Photo, prediction: Prediction) -> tuple[tuple[Said, ...], tuple[Said, ...]]:
+    """Return what was said to counts, and to absent names."""
     first = 1 + len(photo.referring)
     last = first + len(photo.counting)
-    return [prediction.said[1:first], prediction.said[first:last], prediction.said[last:]]
+    return prediction.said[first:last], prediction.said[last:]
 
 
 def _referred(pairs: Pairs, choose: Choose) -> Rows:
@@ -191,25 +194,11 @@ def _referred(pairs: Pairs, choose: Choose) -> Rows:
     rows: list[tuple[int, float]] = []
     for picture, example, prediction in pairs:
         photo = example.truth
-        said = _answers(photo, prediction)[0]
-        for (_, target), one in zip(photo.referring, said, strict=True):
-            chosen = choose(prediction, one)
-            near = overlaps(prediction.boxes[chosen], photo.truth.boxes[target : target + 1])
+        for number, (_, target) in enumerate(photo.referring, 1):
+            chosen = boxes_of(prediction, choose(prediction, number))
+            near = overlaps(chosen, photo.truth.boxes[target : target + 1])
             rows.append((picture, float((near >= FOUND_IOU).any())))
     return rows
-
-
-def _best_box(prediction: Prediction, said: Said) -> Ints:
-    """Return the best-scored region of an answer, if there is one."""
-    real = (said.regions >= 0) & (said.regions < len(prediction.boxes)) & np.isfinite(said.scores)
-    kept = np.flatnonzero(real)
-    return said.regions[kept[np.argsort(-said.scores[kept], kind="stable")[:1]]]
-
-
-def _largest_box(prediction: Prediction, said: Said) -> Ints:
-    """Return the largest region, if there is one."""
-    sides = prediction.boxes[:, 2:] - prediction.boxes[:, :2]
-    return np.argsort(-sides.prod(1), kind="stable")[:1]
 
 
 def _evenly(pairs: Pairs) -> Rows:
@@ -227,7 +216,7 @@ def _counted(pairs: Pairs) -> list[tuple[int, int, int]]:
         (picture, -1 if said.count is None else said.count, true)
         for picture, example, prediction in pairs
         for (_, true), said in zip(
-            example.truth.counting, _answers(example.truth, prediction)[1], strict=True
+            example.truth.counting, _answers(example.truth, prediction)[0], strict=True
         )
     ]
 
