@@ -139,6 +139,9 @@ def test_recorded_boxes_and_true_ones_are_used(run: Any, data: Path, tmp_path: P
     [
         (["coc"], "no task is called 'coc'; did you mean coco?"),
         (["folder", "--data", "SET"], "no --out folder"),
+        (["folder", "--data", "SET", "--out", ""], "no --out folder"),
+        (["folder", "--data", "SET", "--out", "OUT", "--proposals", "SET"], "an annotation file"),
+        (["scenes-new-concepts", "--data", "nowhere", "--out", "OUT"], "nowhere does not exist"),
         (["folder", "--out", "OUT"], "folder needs --data, see docs/evaluation.md"),
         (["folder", "--data", "nowhere", "--out", "OUT"], "--data nowhere does not exist"),
         (["refcoco-val", "--data", "SET", "--out", "OUT"], "instances.json"),
@@ -163,7 +166,10 @@ def test_wrong_use_is_one_line_before_any_work(
 
 def test_a_folder_of_another_run_is_refused(run: Any, data: Path, tmp_path: Path) -> None:
     words = ("folder", "--data", data, "--out", tmp_path / "run", "--limit", 1)
-    assert run(*words)[0] == 0
+    status, told, _ = run(*words)
+    assert status == 1  # a row of the data is broken
+    assert "1 of 3 examples (--limit): not to be compared with published figures" in told
+    assert "**1 of 3 examples (--limit)" in (tmp_path / "run/report.md").read_text()
     before = (tmp_path / "run/rows.jsonl").read_bytes()
     status, _, err = run(*words[:-1], 2)
     assert status == 2

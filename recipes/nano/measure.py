@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fo1 import FO1
-from fo1.evaluation.formats.photo_set import load_photo_set
+from fo1.evaluation.detection.photo_set import load_photo_set
 from fo1.geometry import box_iou
 
 ROOT = Path(__file__).parents[2]

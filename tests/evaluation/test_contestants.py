@@ -1,9 +1,12 @@
 """What is taken away from a scene, and only that."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
-from fo1.evaluation.contestants import shuffled, text_only, zeroed
+from fo1.evaluation.contestants import reordered, shuffled, text_only, zeroed
 from tests.tiny import boxes, picture
 
 NAMES = ("cat", "cup", "the cup on the left")
@@ -34,6 +37,16 @@ def test_shuffling_deals_the_same_embeddings_to_other_boxes(model) -> None:
         expected = getattr(scene.tensors.regions, part)[order]
         assert (getattr(mixed.tensors.regions, part) == expected).all()
     assert not np.allclose(mixed.scores(NAMES), scene.scores(NAMES))
+
+
+def test_evidence_goes_with_the_embeddings(model) -> None:
+    scene = encode(model, 1)
+    evidence = (torch.arange(4.0)[:, None], torch.arange(4.0)[:, None] + 10)
+    regions = replace(scene.tensors.regions, evidence=evidence)
+    scene = replace(scene, tensors=replace(scene.tensors, regions=regions))
+    dealt = reordered(scene, np.array([2, 0, 3, 1])).tensors.regions
+    assert [source[:, 0].tolist() for source in dealt.evidence] == [[2, 0, 3, 1], [12, 10, 13, 11]]
+    assert zeroed(scene).tensors.regions.evidence == ()
 
 
 def test_zeroed_regions_leave_the_picture(model) -> None:

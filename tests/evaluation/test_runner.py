@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -169,7 +170,7 @@ def test_evaluation_in_memory_equals_the_run(model, tmp_path) -> None:
     task = Toy.of(4)
     told = run(predictor(model, task), RunFolder(tmp_path, SETTINGS), batch_size=4)
     assert told is not None
-    found = evaluate(model, task, contestants=CONTESTANTS, batch_size=4, resamples=50)
+    found = evaluate(model, task, contestants=CONTESTANTS, floors=True, batch_size=4, resamples=50)
     assert found.figures == summarise(task, told, floors=True, resamples=50).figures
     assert found.bounds["nothing"]["accuracy"].value == 0
     assert set(found.bounds) == {"two regions swapped", "text only", "nothing"}
@@ -238,3 +239,81 @@ def test_a_question_that_fails_takes_only_its_own_example(model, monkeypatch) ->
     assert [one.error for one in told] == [
         "RuntimeError: out of memory" if index % 3 == 1 else None for index in range(6)
     ]
+
+
+def test_a_row_that_does_not_fit_is_asked_again(model, tmp_path) -> None:
+    task = Toy.of(3)
+    run(Predictor(model, task), RunFolder(tmp_path, SETTINGS))
+    path = tmp_path / "rows.jsonl"
+    whole = path.read_bytes()
+    first, second, third, broken = (json.loads(line) for line in whole.splitlines())
+    first["said"] = first["said"][:1]  # as of a version that asked less
+    second["said"][0]["regions"][0] = 99
+    third["boxes"][0] = [1, 2, 3]
+    path.write_text("".join(json.dumps(row) + "\n" for row in (first, second, third, broken)))
+    run(Predictor(model, task), RunFolder(tmp_path, SETTINGS))
+    assert path.read_bytes() == whole
+
+
+def test_failed_examples_are_asked_again_once_their_lines_are_gone(model, tmp_path) -> None:
+    run(Predictor(model, Toy.of(5, missing=(3,))), RunFolder(tmp_path, SETTINGS))
+    path = tmp_path / "rows.jsonl"
+    kept = [line for line in path.read_text().splitlines() if '"error"' not in line]
+    path.write_text("\n".join(kept) + "\n")
+    told = run(Predictor(model, Toy.of(5)), RunFolder(tmp_path, SETTINGS))
+    assert told is not None
+    assert [one.error for one in told["model"]] == [None] * 5
+
+
+def test_a_picture_of_another_size_than_its_annotation_fails(model) -> None:
+    task = Toy.of(2)
+    first = replace(task.examples[0], image_size=(64, 96))
+    second = replace(task.examples[1], image_size=(64, 96))  # the picture is 104 wide
+    told = Predictor(model, replace(task, examples=(first, second))).predict((first, second))
+    assert [one.error for one in told["model"]] == [
+        None,
+        "0.png is 104 x 64, but its annotation is for 96 x 64; take the picture that belongs to it",
+    ]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks")
+def test_two_runs_do_not_share_a_folder(tmp_path) -> None:
+    first = RunFolder(tmp_path, SETTINGS)
+    (tmp_path / "rows.jsonl.1.new").write_text("of a process that was killed")
+    with pytest.raises(InputError, match="another run is writing"):
+        RunFolder(tmp_path, SETTINGS)
+    RunFolder(tmp_path, SETTINGS, rank=1).close()  # a process of the same run
+    first.close()
+    RunFolder(tmp_path, SETTINGS).close()
+    assert not list(tmp_path.glob("*.new"))
+
+
+def test_each_process_asks_its_own_batches_alone(model, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(Processes, "wait_for_all", lambda self: None)
+    task = Toy.of(5)
+    asked = run(Predictor(model, task), RunFolder(tmp_path, SETTINGS, 1), processes=Processes(1, 2))
+    assert asked is None
+    lines = (tmp_path / "parts/rows-1.jsonl").read_text().splitlines()
+    assert [json.loads(line)["key"] for line in lines] == ["1", "3"]
+
+
+def test_a_device_that_is_lost_ends_the_run(model, tmp_path, monkeypatch) -> None:
+    def lost(*_: object) -> None:
+        raise torch.AcceleratorError("the device is gone")
+
+    monkeypatch.setattr("fo1.evaluation.predicting.answer_each", lost)
+    with pytest.raises(torch.AcceleratorError):
+        run(Predictor(model, Toy.of(3)), RunFolder(tmp_path, SETTINGS))
+    assert (tmp_path / "parts/rows-0.jsonl").read_text() == ""  # nothing counts as failed
+
+
+def test_floors_of_several_seeds_are_averaged() -> None:
+    class Seeds(Toy):
+        def bounds(self, predictions):
+            perfect = [self.perfect(example) for example in self.examples]
+            return {"half": [perfect, [Prediction.empty(example) for example in self.examples]]}
+
+    task = Seeds(examples=Toy.of(4).examples)
+    told = {"model": [task.perfect(example) for example in task.examples]}
+    found = summarise(task, told, floors=True, resamples=5)
+    assert found.bounds["half"]["accuracy"].value == 50

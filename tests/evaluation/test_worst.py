@@ -42,3 +42,14 @@ def test_the_plot_has_a_curve_for_every_kind_of_score() -> None:
     colours = {colour for _, colour in sheet.getcolors(1 << 20) or ()}
     assert (0, 114, 178) in colours
     assert sheet.height > plot({"head": one}).height
+
+
+def test_a_share_of_one_stands_at_the_top() -> None:
+    sure = Chances(np.zeros(9, np.int64), np.full(9, 0.95), np.ones(9, bool))
+    wrong = Chances(np.zeros(9, np.int64), np.full(9, 0.95), np.zeros(9, bool))
+    top, bottom = (
+        np.argwhere((np.asarray(plot({"head": one}))[:440] == (0, 114, 178)).all(-1))[:, 0].mean()
+        for one in (sure, wrong)
+    )
+    assert top < 100
+    assert bottom > 350

@@ -4,13 +4,15 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TextIO
 
+import fo1
 from fo1.cli.arguments import Arguments
 from fo1.cli.interrupts import Interrupts
 from fo1.cli.progress import Progress
-from fo1.errors import InputError
+from fo1.errors import InputError, MissingExtraError
 from fo1.evaluation.causal import swap_table
 from fo1.evaluation.contestants import (
     CAUSES,
@@ -49,6 +51,7 @@ class Plan:
     Attributes:
         task: what is measured.
         out: folder of the run.
+        every: how many examples there are without --limit.
         contestants: who is asked.
         arguments: as they were typed.
         words: the command, for the record.
@@ -56,6 +59,7 @@ class Plan:
 
     task: AnyTask
     out: Path
+    every: int
     contestants: tuple[Contestant, ...]
     arguments: Arguments
     words: tuple[str, ...]
@@ -68,15 +72,19 @@ def plan(arguments: Arguments, words: Sequence[str]) -> Plan:
         InputError: something in the command or the data cannot be used; names the cure.
     """
     kind = get_task(arguments.name)
-    if arguments.out is None:
+    if not arguments.out:
         raise InputError(f"no --out folder for rows and report; {_EXAMPLE}")
     if arguments.data is None and kind.needs_data:
         raise InputError(f"{kind.name} needs --data, see docs/evaluation.md; {_EXAMPLE}")
     check_source(arguments.proposals)
+    for module in kind.packages:
+        if find_spec(module) is None:
+            raise MissingExtraError(kind.name, module.replace("_", "-"), "eval")
     data = None if arguments.data is None else Path(arguments.data)
     if data is not None and not data.exists():
         raise InputError(f"--data {data} does not exist; see docs/evaluation.md for {kind.name}")
     task = kind.load(data)  # type: ignore[arg-type]  (None is for tasks that need no data)
+    every = len(task.examples)
     if arguments.limit is not None:
         task = task.first(arguments.limit)
     more = (
@@ -85,12 +93,15 @@ def plan(arguments: Arguments, words: Sequence[str]) -> Plan:
         *(CAUSES if arguments.causal else ()),
     )
     contestants = [MODEL, *dict.fromkeys(more)]
-    first, given = task.examples[0], _gives_boxes(task)
+    given = _gives_boxes(task)
     if given and arguments.proposals is not None:
         raise InputError(f"{task.name} gives the regions itself; leave --proposals out")
-    if given or arguments.proposals == TRUE or task.true_boxes(first) is None:
+    no_truth = all(task.true_boxes(one) is None for one in task.examples)
+    if no_truth and arguments.proposals == TRUE:
+        raise InputError(f"{task.name} knows no true boxes; leave --proposals {TRUE} out")
+    if given or no_truth or arguments.proposals == TRUE:
         contestants = [who for who in contestants if not who.true_boxes]
-    return Plan(task, Path(arguments.out), tuple(contestants), arguments, tuple(words))
+    return Plan(task, Path(arguments.out), every, tuple(contestants), arguments, tuple(words))
 
 
 def measure(planned: Plan, out: TextIO, err: TextIO, interrupts: Interrupts) -> int:
@@ -108,6 +119,7 @@ def measure(planned: Plan, out: TextIO, err: TextIO, interrupts: Interrupts) -> 
     source = None if given else make_source(arguments.proposals, task, model)
     settings = {
         "task": task.name,
+        "version of fo1": fo1.__version__,
         "examples": len(task.examples),
         "data": hash_data(task),
         "model": hash_model(model.folder),
@@ -116,7 +128,9 @@ def measure(planned: Plan, out: TextIO, err: TextIO, interrupts: Interrupts) -> 
     }
     folder = RunFolder(planned.out, settings, processes.rank)
     predictor = Predictor(model, task, source, planned.contestants, arguments.seed)
-    own = len(task.examples) if processes.rank == 0 else 0
+    batches = -(-len(task.examples) // arguments.batch_size)
+    turns = -(-batches // processes.count)  # of the first process, which tells how far it came
+    own = min(len(task.examples), turns * arguments.batch_size) * (processes.rank == 0)
     with Progress(own, err, "examples") as progress:
 
         def step(done: int, failed: int) -> None:
@@ -136,7 +150,13 @@ def measure(planned: Plan, out: TextIO, err: TextIO, interrupts: Interrupts) -> 
             raise KeyboardInterrupt(f"{reached}; the same command goes on from there") from stop
     if told is None:
         return 0
-    more = {"model": model.name, "hashes": settings, "processes": processes.count}
+    more = {
+        "model": model.name,
+        "hashes": settings,
+        "processes": processes.count,
+        "rows_found": folder.found,
+        "examples_in_all": planned.every,
+    }
     seconds = time.monotonic() - begun
     record = circumstances(planned.words, arguments.seed, seconds, **more)
     with interrupts.held():
@@ -148,7 +168,7 @@ def measure(planned: Plan, out: TextIO, err: TextIO, interrupts: Interrupts) -> 
             f"fo1: {counts['failed']} of {counts['examples']} examples failed and count as wrong, "
             f"{counts['broken']} rows of the data cannot be read; see {planned.out / 'rows.jsonl'}\n"
         )
-    return counts["failed"]
+    return counts["failed"] + counts["broken"]
 
 
 def _write(planned: Plan, told: Told, record: Mapping[str, Any]) -> tuple[Summary, dict[str, Any]]:
@@ -159,14 +179,13 @@ def _write(planned: Plan, told: Told, record: Mapping[str, Any]) -> tuple[Summar
     tables = list(summary.tables)
     if SWAPPED.name in told:
         tables.append(_swaps(task, told, arguments.seed))
-    pictures = save_worst(task, told[MODEL.name], out / "worst")
-    if summary.chances:
-        save_picture(plot(summary.chances), out / "reliability.png")
     content = {**summary.to_dict(), "record": dict(record)}
     content["tables"] = [table.to_dict() for table in tables]
-    content["worst"] = [path.relative_to(out).as_posix() for path in pictures]
-    write_beside(out / "summary.json", json.dumps(content, indent=1) + "\n")
+    write_beside(out / "summary.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
     write_beside(out / "report.md", report(task, summary, tables, record))
+    if summary.chances:
+        save_picture(plot(summary.chances), out / "reliability.png")
+    save_worst(task, told[MODEL.name], out / "worst")
     return summary, content
 
 
@@ -175,12 +194,18 @@ def _show(planned: Plan, summary: Summary) -> str:
     names = [f"{name} {summary.units[name]}".strip() for name in summary.figures]
     width, others = max(map(len, names)), published(summary.task)
     lines = [planned.task.title]
+    if len(planned.task.examples) < planned.every:
+        lines.append(f"  {_part(len(planned.task.examples), planned.every)}")
     for label, (name, one) in zip(names, summary.figures.items(), strict=True):
         told = [f"{who} {each[name]:g}" for who, each in others.items() if name in each]
         known = f"   published: {'; '.join(told[-2:])}" if told else ""
         lines.append(f"  {label.ljust(width)}  {one.show(summary.digits(name))}{known}")
     lines += ["", f"floors, tables and pictures: {planned.out / 'report.md'}"]
     return "\n".join(lines) + "\n"
+
+
+def _part(asked: int, every: int) -> str:
+    return f"{asked} of {every} examples (--limit): not to be compared with published figures"
 
 
 def _gives_boxes(task: AnyTask) -> bool:
@@ -204,19 +229,23 @@ def report(
 ) -> str:
     """Return the report as Markdown: what was run, then every table."""
     versions, machine, counts = record["versions"], record["machine"], summary.counts
+    asked, every, hashes = counts["examples"], record["examples_in_all"], record["hashes"]
+    found = f" ({record['rows_found']} rows were there before)" if record["rows_found"] else ""
     told = ", ".join(f"{number} {name}" for name, number in counts.items())
     lines = [
         f"## {record['model']} on {task.name}",
         "",
         f"- command: `{record['command']}`",
-        f"- {record['date']}, {record['seconds']} s, {machine['platform']}, {machine['cores']} cores, "
+        f"- {record['date']}, {record['seconds']} s{found}, {machine['platform']}, {machine['cores']} cores, "
         f"{machine['threads']} threads, GPU: {machine['gpu'] or 'none'}, "
         f"{record['processes']} process{'es' if record['processes'] > 1 else ''}",
         f"- fo1 {versions['fo1']} ({record['commit'] or 'no commit'}), torch {versions['torch']}, "
         f"transformers {versions['transformers']}",
+        f"- SHA-256 of the model {hashes['model'][:12]}..., of the data {hashes['data'][:12]}...; "
+        f"seed {record['seed']}",
         f"- {told}",
-        f"- boxes: {record['hashes']['proposals']}; "
-        f"ranked by: {', '.join(summary.scored_by) or 'nothing'}",
+        *([f"- **{_part(asked, every)}**"] if asked < every else []),
+        f"- boxes: {hashes['proposals']}; ranked by: {', '.join(summary.scored_by) or 'nothing'}",
         "- in brackets: 95 % bootstrap interval over pictures",
         "",
     ]

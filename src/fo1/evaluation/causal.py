@@ -44,7 +44,7 @@ class Pair:
 
 def contestant_rng(seed: int, who: str, key: str) -> np.random.Generator:
     """Return the numbers of one contestant and example: the same in every batch and process."""
-    return np.random.default_rng([seed, zlib.crc32(f"{who}|{key}".encode())])
+    return np.random.default_rng([seed, zlib.crc32(f"{who}|{key}".encode(errors="surrogatepass"))])
 
 
 def columns(prediction: Prediction) -> dict[Column, Floats]:
@@ -69,8 +69,9 @@ def columns(prediction: Prediction) -> dict[Column, Floats]:
 def choose_pair(prediction: Prediction, rng: np.random.Generator) -> Pair | None:
     """Return two regions that were answered differently; None if there are none."""
     table = columns(prediction)
-    for place in rng.permutation(len(table)):
-        column, values = list(table.items())[place]
+    items = list(table.items())
+    for place in rng.permutation(len(items)):
+        column, values = items[place]
         high = int(values.argmax())
         lower = np.flatnonzero(values < CLEARLY * values[high])
         if len(lower):

@@ -7,6 +7,7 @@
 Legend: N regions of one picture, D detections of one answer.
 """
 
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Self, TypeAlias, TypeVar, get_args
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from fo1.errors import ImageError, short_name
 from fo1.geometry import Boxes, Size
 from fo1.imaging import ImageSource, load_image
 from fo1.pipeline import Outcome, Request, Scene
@@ -42,6 +44,7 @@ class Example(Generic[Truth]):
         truth: what a task needs to judge the answers.
         boxes: (N, 4) xyxy regions that the protocol gives; None where they are proposed.
         image_id: number or name under which files of proposals know the picture.
+        image_size: (height, width) that the annotation is for; None where it does not say.
     """
 
     key: str
@@ -51,14 +54,22 @@ class Example(Generic[Truth]):
     truth: Truth
     boxes: Boxes | None = None
     image_id: int | str | None = None
+    image_size: Size | None = None
 
     def open(self) -> Image.Image:
         """Return the picture, RGB.
 
         Raises:
-            ImageError: it cannot be read.
+            ImageError: it cannot be read, or it has another size than its annotation.
         """
-        return load_image(self.image() if callable(self.image) else self.image)
+        image = load_image(self.image() if callable(self.image) else self.image)
+        height, width = self.image_size or (image.height, image.width)
+        if image.size != (width, height):
+            raise ImageError(
+                f"{short_name(self.picture)} is {image.width} x {image.height}, but its annotation "
+                f"is for {width} x {height}; take the picture that belongs to it"
+            )
+        return image
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +130,11 @@ class Said:
             problems=problems,
         )
 
+    @property
+    def named(self) -> tuple[int, ...]:
+        """Regions of detections and texts."""
+        return (*self.regions.tolist(), *self.texts)
+
     @classmethod
     def found(
         cls, pairs: Iterable[tuple[str, int]], scores: npt.ArrayLike | None = None, **fields: Any
@@ -153,12 +169,17 @@ class Said:
         """
         if row["scored_by"] not in get_args(Score):
             raise ValueError(f"unknown score {row['scored_by']!r}")
+        labels = tuple(map(sys.intern, row["labels"]))
+        numbers = {name: np.array(value, float) for name, value in row["evidence"].items()}
+        regions, scores = np.array(row["regions"], np.int64), np.array(row["scores"], float)
+        if any(len(one) != len(labels) for one in (regions, scores, *numbers.values())):
+            raise ValueError("labels, regions and scores differ in number")
         return cls(
-            labels=tuple(row["labels"]),
-            regions=np.array(row["regions"], np.int64),
-            scores=np.array(row["scores"], float),
+            labels=labels,
+            regions=regions,
+            scores=scores,
             scored_by=row["scored_by"],
-            evidence={name: np.array(value, float) for name, value in row["evidence"].items()},
+            evidence=numbers,
             texts={int(region): text for region, text in row["texts"].items()},
             written=tuple(row["written"]),
             count=row["count"],
@@ -258,19 +279,23 @@ class Prediction:
 
         Raises:
             KeyError: a field is missing.
-            ValueError: a field holds something else.
+            ValueError: a field holds something else, or the fields do not fit each other.
         """
         if "error" in row:
             nothing = tuple(Said() for _ in range(row["requests"]))
             return cls(row["key"], np.zeros((0, 4)), np.zeros(0), nothing, error=row["error"])
-        return cls(
+        found = cls(
             key=row["key"],
-            boxes=np.array(row["boxes"], float).reshape(-1, 4),
+            boxes=np.array(row["boxes"], float).reshape(len(row["boxes"]), 4),
             box_scores=np.array(row["box_scores"], float),
             said=tuple(Said.from_row(said) for said in row["said"]),
             image_size=(row["height"], row["width"]),
             proposer=row["proposer"],
         )
+        known = range(len(found.boxes))
+        if not all(region in known for one in found.said for region in one.named):
+            raise ValueError("a region is named that the picture does not have")
+        return found
 
 
 def _rounded(scores: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
+import torch
 from PIL import Image
 
 from fo1.errors import FO1Error
@@ -25,6 +26,10 @@ Source: TypeAlias = Callable[[Example[Any], Image.Image], Proposals | Boxes]
 
 Told: TypeAlias = dict[str, list[Prediction]]
 """By contestant, one prediction per example."""
+
+
+LOST = (torch.AcceleratorError,)
+"""A device that has failed once fails for ever: no fault of the example, so the run ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,8 @@ class Predictor:
             if boxes is None and self.source is not None:
                 boxes = self.source(example, one.image)
             return self.model.encode(one.image, boxes)
+        except LOST:
+            raise
         except Exception as error:  # as above
             return one_line(error)
 
@@ -105,12 +112,21 @@ class Predictor:
             if isinstance(scene, str):
                 one.error = scene
             else:
-                rng = contestant_rng(self.seed, who.name, example.key)
-                before_this = before.get(example.key)
-                one.scene = who.change(scene, rng, before_this) if who.change else scene
+                self._change(one, scene, who, before.get(example.key))
             asked.append(one)
         self._answer([one for one in asked if one.scene is not None])
         return [one.prediction(self.task.most) for one in asked]
+
+    def _change(
+        self, one: "_Asked", scene: Scene, who: Contestant, before: Prediction | None
+    ) -> None:
+        rng = contestant_rng(self.seed, who.name, one.example.key)
+        try:
+            one.scene = who.change(scene, rng, before) if who.change else scene
+        except LOST:
+            raise
+        except Exception as error:  # as above
+            one.error = one_line(error)
 
     def _answer(self, group: Sequence["_Asked"]) -> None:
         """Ask everything of several scenes; apart if that fails, so that only the bad one does."""
@@ -122,6 +138,8 @@ class Predictor:
         ]
         try:
             outcomes = answer_each([(scene, request) for _, scene, request in pairs])
+        except LOST:
+            raise
         except Exception as error:  # as above
             if len(group) == 1:
                 group[0].error = one_line(error)

@@ -54,7 +54,8 @@ def hash_data(task: AnyTask) -> str:
     """Return the SHA-256 of a task's annotation files and of what it asks about which picture."""
     total = hashlib.sha256(hash_files(task.files).encode())
     for example in task.examples:
-        total.update(f"{example.key}\0{example.picture}\0{example.requests}\0".encode())
+        told = f"{example.key}\0{example.picture}\0{example.requests}\0"
+        total.update(told.encode(errors="surrogatepass"))
     return total.hexdigest()
 
 
@@ -92,7 +93,16 @@ def commit() -> str | None:
     folder = Path(fo1.__file__).parent
     try:
         told = subprocess.run(
-            ["git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--dirty"],
+            [
+                "git",
+                "-C",
+                str(folder),
+                "describe",
+                "--always",
+                "--abbrev=40",
+                "--dirty",
+                "--exclude=*",
+            ],
             capture_output=True,
             text=True,
             timeout=10,

@@ -5,14 +5,23 @@
     OUT/parts/rows-0.jsonl   rows of process 0 while it runs; gone at the end
 
 A row is on the disk before the next batch begins. A last line that was cut is dropped, and its
-example is asked again. Finished files are written beside and then renamed.
+example is asked again. Finished files are written beside and then renamed. Rows stay on the disk:
+what is kept of them in memory is where they lie.
 """
 
 import json
 import os
+import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import IO, Any, TypeAlias
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 from fo1.errors import InputError, short_name
 from fo1.evaluation.example import Prediction, Row
@@ -23,6 +32,21 @@ Key: TypeAlias = tuple[str, str]
 SETTINGS, ROWS, PARTS = "settings.json", "rows.jsonl", "parts"
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a row lies.
+
+    Attributes:
+        file: one of the folder's.
+        offset: of its first byte.
+        failed: whether the example could not be asked.
+    """
+
+    file: Path
+    offset: int
+    failed: bool
+
+
 class RunFolder:
     """Rows of one run.
 
@@ -31,58 +55,80 @@ class RunFolder:
         settings: what the rows depend on.
         rank: number of this process.
 
+    Attributes:
+        path: the folder.
+        found: how many rows there were before this run.
+
     Raises:
-        InputError: the folder holds a run with other settings, or cannot be written.
+        InputError: the folder holds a run with other settings, is used by another one, or cannot
+            be written.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any], rank: int = 0) -> None:
-        self.path = path
+        self.path, self.found = path, 0
         self._own = path / PARTS / f"rows-{rank}.jsonl"
         make_folder(path)
         try:
             self._check_settings(settings)
+            self._lock = None if rank else _lock(path / SETTINGS)
+            if not rank:
+                for cut in path.glob("*.new"):  # left by a process that was killed
+                    cut.unlink(missing_ok=True)
             self._own.parent.mkdir(exist_ok=True)
             self._drop_cut_line()
             self._file = self._own.open("ab")
         except OSError as error:
             raise _unwritable(path, error) from error
 
-    def done(self) -> dict[Key, Prediction]:
-        """Return all predictions that are on the disk, also those of other processes."""
+    def places(self, answers: Mapping[str, int]) -> dict[Key, Place]:
+        """Return where all whole rows lie, also those of other processes.
+
+        Args:
+            answers: how many each example must have; a row with another number is no row.
+        """
         files = [self.path / ROWS, *sorted((self.path / PARTS).glob("rows-*.jsonl"))]
-        found: dict[Key, Prediction] = {}
-        for file in files:
-            for who, prediction in _read(file):
-                found[who, prediction.key] = prediction
-        return found
+        return {key: place for file in files for key, place in _scan(file, answers)}
+
+    def read(self, place: Place) -> Prediction:
+        """Return a row."""
+        with place.file.open("rb") as file:
+            file.seek(place.offset)
+            return Prediction.from_row(json.loads(file.readline()))
 
     def append(self, rows: Iterable[tuple[str, Prediction]]) -> None:
         """Write (contestant, prediction) to the disk; they are there when this returns."""
-        lines = [_line(who, prediction) for who, prediction in rows]
-        self._file.write("".join(lines).encode())
+        lines = [json.dumps({"who": who, **prediction.to_row()}) for who, prediction in rows]
+        self._file.write("".join(f"{line}\n" for line in lines).encode())
         self._file.flush()
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Close the file of this process."""
+        """Close the files of this process and let others use the folder."""
         self._file.close()
+        if self._lock is not None:
+            self._lock.close()
 
-    def finish(self, order: Sequence[Key], broken: Iterable[Row]) -> dict[Key, Prediction]:
-        """Return all predictions after writing rows.jsonl in order, rows of broken data last.
+    def finish(
+        self, order: Sequence[Key], answers: Mapping[str, int], broken: Iterable[Row]
+    ) -> Iterator[tuple[str, Prediction]]:
+        """Write rows.jsonl in order, rows of broken data last, and yield the rows of the order.
 
         Called by one process when all others are through.
         """
-        found = self.done()
-        # Rows of contestants that this run did not ask for are kept as well.
-        keys = dict.fromkeys((*order, *found))
-        lines = [_line(who, found[who, key]) for who, key in keys if (who, key) in found]
-        lines += [json.dumps(row) + "\n" for row in broken]
-        write_beside(self.path / ROWS, "".join(lines))
+        places = self.places(answers)
+        with _written_beside(self.path / ROWS) as target:
+            # Rows of contestants that this run did not ask for are kept as well.
+            for line in _lines(places[key] for key in dict.fromkeys((*order, *places))):
+                target.write(line)
+            for row in broken:
+                target.write(json.dumps(row).encode() + b"\n")
         for part in (self.path / PARTS).glob("rows-*.jsonl"):
             part.unlink()
         if not any((self.path / PARTS).iterdir()):
             (self.path / PARTS).rmdir()
-        return found
+        with (self.path / ROWS).open("rb") as file:
+            for (who, _), line in zip(order, file, strict=False):
+                yield who, Prediction.from_row(json.loads(line))
 
     def _check_settings(self, settings: Mapping[str, Any]) -> None:
         path, own = self.path / SETTINGS, json.loads(json.dumps(settings))
@@ -125,35 +171,81 @@ def make_folder(path: Path) -> None:
         raise _unwritable(path, error) from error
 
 
+def write_beside(path: Path, text: str) -> None:
+    """Write a file so that it is there whole or not at all."""
+    with _written_beside(path) as file:
+        file.write(text.encode(errors="backslashreplace"))
+
+
+@contextmanager
+def _written_beside(path: Path) -> Iterator[IO[bytes]]:
+    """Yield a file that takes the place of another when all is written."""
+    beside = path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.new")
+    try:
+        with beside.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _lock(path: Path) -> IO[bytes]:
+    """Return a file that no other run has locked; the system lets go of it when a process dies.
+
+    Raises:
+        InputError: another run has it.
+    """
+    file = path.open("rb")
+    if fcntl is not None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.close()
+            raise InputError(
+                f"another run is writing to {short_name(str(path.parent))}; "
+                "wait for it, or give --out another folder"
+            ) from error
+        except OSError:  # a disk that knows no locks
+            pass
+    return file
+
+
 def _unwritable(path: Path, error: OSError) -> InputError:
     reason = error.strerror or type(error).__name__
     where = short_name(str(path))
     return InputError(f"cannot write to {where} ({reason}); give --out another folder")
 
 
-def write_beside(path: Path, text: str) -> None:
-    """Write a file so that it is there whole or not at all."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}.new")
-    with beside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-
-
-def _line(who: str, prediction: Prediction) -> str:
-    return json.dumps({"who": who, **prediction.to_row()}) + "\n"
-
-
-def _read(path: Path) -> Iterator[tuple[str, Prediction]]:
-    """Return the rows of a file; what is no whole row is asked again."""
+def _scan(path: Path, answers: Mapping[str, int]) -> Iterator[tuple[Key, Place]]:
+    """Yield the rows of a file and where they lie; what is no whole row is asked again."""
     if not path.exists():
         return
+    offset = 0
     with path.open("rb") as file:
         for line in file:
             try:
                 row = json.loads(line)
                 if "broken" not in row:
-                    yield row["who"], Prediction.from_row(row)
-            except (ValueError, KeyError, TypeError):
-                continue
+                    prediction = Prediction.from_row(row)
+                    failed = prediction.error is not None
+                    if len(prediction.said) == answers.get(prediction.key):
+                        yield (row["who"], prediction.key), Place(path, offset, failed)
+            except (ValueError, KeyError, TypeError, AttributeError):
+                pass
+            offset += len(line)
+
+
+def _lines(places: Iterable[Place]) -> Iterator[bytes]:
+    """Yield the rows at some places."""
+    files: dict[Path, IO[bytes]] = {}
+    try:
+        for place in places:
+            if place.file not in files:
+                files[place.file] = place.file.open("rb")
+            files[place.file].seek(place.offset)
+            yield files[place.file].readline()
+    finally:
+        for file in files.values():
+            file.close()

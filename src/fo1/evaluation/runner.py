@@ -7,16 +7,16 @@ Batches are cut at the same places in every run, so a row does not depend on whe
 interrupted or how many processes shared it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fo1.errors import InputError
 from fo1.evaluation.contestants import MODEL, Contestant
-from fo1.evaluation.example import Example, Prediction
+from fo1.evaluation.example import Example
 from fo1.evaluation.metrics.estimates import RESAMPLES
 from fo1.evaluation.predicting import Predictor, Source, Told
 from fo1.evaluation.processes import Processes
-from fo1.evaluation.run_folder import Key, RunFolder
+from fo1.evaluation.run_folder import Key, Place, RunFolder
 from fo1.evaluation.summary import Summary, summarise
 from fo1.evaluation.task import AnyTask
 from fo1.pipeline import FO1
@@ -46,29 +46,38 @@ def run(
         InputError: batch_size is below 1.
     """
     processes = processes or Processes()
-    task, names = predictor.task, [who.name for who in predictor.contestants]
+    task = predictor.task
     try:
-        done = folder.done()
+        places = folder.places(_answers(task))
+        folder.found = len(places)
         for number, batch in enumerate(_batches(task.examples, batch_size)):
             if number % processes.count != processes.rank:
                 continue
-            missing = _missing(batch, predictor.contestants, done)
+            missing = _missing(batch, predictor.contestants, places)
+            failed = {one.key for one in batch if _failed(places, one.key)}
             if missing:
-                before = {one.key: p for one in batch if (p := done.get((MODEL.name, one.key)))}
-                told = predictor.only(missing).predict(batch, before)
+                known = (places.get((MODEL.name, one.key)) for one in batch)
+                before = [folder.read(place) for place in known if place is not None]
+                told = predictor.only(missing).predict(batch, {one.key: one for one in before})
                 rows = [(who, p) for who, each in told.items() for p in each]
-                folder.append((who, p) for who, p in rows if (who, p.key) not in done)
-                done |= {(who, p.key): p for who, p in rows}
-            step(len(batch), sum(done[MODEL.name, one.key].error is not None for one in batch))
+                folder.append((who, p) for who, p in rows if (who, p.key) not in places)
+                failed |= {p.key for who, p in rows if who == MODEL.name and p.error is not None}
+            step(len(batch), len(failed))
+        processes.wait_for_all()
+        return None if processes.rank else _finish(predictor, folder)
     finally:
         folder.close()
-    processes.wait_for_all()
-    if processes.rank:
-        return None
+
+
+def _finish(predictor: Predictor, folder: RunFolder) -> Told:
+    """Return all predictions with rows.jsonl written."""
+    task, names = predictor.task, [who.name for who in predictor.contestants]
     order: list[Key] = [(who, example.key) for example in task.examples for who in names]
     broken = [{"broken": bad.key, "error": bad.problem} for bad in task.broken]
-    found = folder.finish(order, broken)
-    return {who: [found[who, example.key] for example in task.examples] for who in names}
+    told: Told = {who: [] for who in names}
+    for who, prediction in folder.finish(order, _answers(task), broken):
+        told[who].append(prediction)
+    return told
 
 
 def evaluate(
@@ -77,6 +86,7 @@ def evaluate(
     *,
     source: Source | None = None,
     contestants: tuple[Contestant, ...] = (MODEL,),
+    floors: bool = False,
     batch_size: int = 1,
     seed: int = 0,
     resamples: int = RESAMPLES,
@@ -93,6 +103,7 @@ def evaluate(
         task: what is asked; `task.first(100)` for a part.
         source: of boxes; the model's own proposer if None.
         contestants: the model and what else is to be asked.
+        floors: whether floors and ceilings that need no model are worked out as well.
         batch_size: examples that are asked together.
         seed: of shuffles and resamples.
         resamples: for the intervals.
@@ -108,7 +119,7 @@ def evaluate(
                 told[who] += predictions
     finally:
         network.train(training)
-    return summarise(task, told, floors=len(contestants) > 1, seed=seed, resamples=resamples)
+    return summarise(task, told, floors=floors, seed=seed, resamples=resamples)
 
 
 def _batches(examples: Sequence[Example[Any]], size: int) -> list[Sequence[Example[Any]]]:
@@ -118,11 +129,18 @@ def _batches(examples: Sequence[Example[Any]], size: int) -> list[Sequence[Examp
 
 
 def _missing(
-    batch: Sequence[Example[Any]],
-    contestants: Sequence[Contestant],
-    done: dict[Key, Prediction],
+    batch: Sequence[Example[Any]], contestants: Sequence[Contestant], places: Mapping[Key, Place]
 ) -> tuple[Contestant, ...]:
     """Return the contestants that lack a row of a batch; they are asked the whole batch again."""
     return tuple(
-        who for who in contestants if any((who.name, one.key) not in done for one in batch)
+        who for who in contestants if any((who.name, one.key) not in places for one in batch)
     )
+
+
+def _answers(task: AnyTask) -> dict[str, int]:
+    return {example.key: len(example.requests) for example in task.examples}
+
+
+def _failed(places: Mapping[Key, Place], key: str) -> bool:
+    place = places.get((MODEL.name, key))
+    return place is not None and place.failed

@@ -54,7 +54,9 @@ def make_source(given: str | None, task: AnyTask, model: FO1) -> Source:
 
         return true_boxes
     if given is not None and given not in names():
-        return RecordedProposals(Path(given))
+        recorded = RecordedProposals(Path(given))
+        recorded.check(task.examples)
+        return recorded
     model.get_proposer(given)  # a missing package or weight is told before any work
     return lambda example, image: model.propose(image, proposer=given)
 

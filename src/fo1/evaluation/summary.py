@@ -20,6 +20,7 @@ from fo1.evaluation.published import published
 from fo1.evaluation.report import Table
 from fo1.evaluation.task import AnyTask, Chances, Figure
 from fo1.pipeline.request import Score
+from fo1.prompts import QUERY_TASKS
 
 DIGITS: Mapping[str, int] = {"%": 1, "": 3}
 """Behind the point, by unit."""
@@ -66,7 +67,7 @@ class Summary:
             "task": self.task,
             "figures": {name: _plain(one, self.units[name]) for name, one in self.figures.items()},
             "bounds": {
-                who: {name: _plain(one, self.units.get(name, "")) for name, one in each.items()}
+                who: {name: _plain(one, self.units[name]) for name, one in each.items()}
                 for who, each in self.bounds.items()
             },
             "published": published(self.task),
@@ -105,12 +106,17 @@ def summarise(
     tables = [*_main_tables(task, figures, bounds), *task.details(own, weights)]
     if chances:
         tables.append(_chances_table(chances, weights))
-    scored = {said.scored_by for one in own for said in one.said if said.labels}
+    scored = {
+        said.scored_by
+        for _, example, one in task.pairs(own)
+        for request, said in zip(example.requests, one.said, strict=True)
+        if said.labels and request.task in QUERY_TASKS
+    }
     kinds: tuple[Score, ...] = tuple(kind for kind in _SCORES if kind in scored)
     return Summary(
         task=task.name,
         figures={figure.name: figure.estimate for figure in figures},
-        units={figure.name: figure.unit for figure in figures},
+        units={one.name: one.unit for each in (*bounds.values(), figures) for one in each},
         bounds={who: {one.name: one.estimate for one in each} for who, each in bounds.items()},
         counts={
             "examples": len(task.examples),

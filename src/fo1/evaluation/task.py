@@ -11,6 +11,7 @@ Legend: E examples, P pictures, R rows of weights (see `metrics`).
 """
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -100,6 +101,8 @@ class EvalTask(ABC, Generic[Truth]):
     """One line for people."""
     needs_data: ClassVar[bool] = True
     """Whether `load` needs to be told where the data lie."""
+    packages: ClassVar[tuple[str, ...]] = ()
+    """Modules of the extra `eval` that its figures need; looked for before any work."""
     most: ClassVar[int | None] = None
     """Detections of one answer that the protocol looks at; None for all."""
 
@@ -107,9 +110,9 @@ class EvalTask(ABC, Generic[Truth]):
         if not self.examples:
             bad = self.broken[0].problem if self.broken else "the file lists none"
             raise InputError(f"{self.name}: nothing to measure ({bad}); see docs/evaluation.md")
-        keys = [example.key for example in self.examples]
-        if len(set(keys)) < len(keys):
-            twice = next(key for key in keys if keys.count(key) > 1)
+        numbers = Counter(example.key for example in self.examples)
+        if len(numbers) < len(self.examples):
+            twice = numbers.most_common(1)[0][0]
             raise InputError(f"{self.name}: two examples are called {twice!r}; mend the data set")
 
     @classmethod
@@ -164,6 +167,10 @@ class EvalTask(ABC, Generic[Truth]):
     def truth_to_draw(self, example: Example[Truth]) -> tuple[Boxes, tuple[str, ...]]:
         """Return true boxes (M, 4) and their names, to be drawn beside a prediction."""
         return np.zeros((0, 4), np.float32), ()
+
+    def truth_in_words(self, example: Example[Truth]) -> str:
+        """Return the true answer where it is words, to be written above a wrong one."""
+        return ""
 
     def first(self, limit: int) -> Self:
         """Return the task with its first examples alone."""

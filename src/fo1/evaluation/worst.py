@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from fo1.errors import FO1Error
 from fo1.evaluation.example import Example, Prediction
 from fo1.evaluation.task import AnyTask
 from fo1.pipeline import DEFAULT_THRESHOLD
@@ -44,9 +45,13 @@ def save_worst(
         if len(saved) == count or not badness[index] > 0:
             break
         if prediction.error is None:  # what failed is told in its row
+            try:
+                sheet = _side_by_side(task, example, prediction)
+            except FO1Error:  # the picture was there when it was asked
+                continue
             name = re.sub(r"[^A-Za-z0-9.-]+", "-", example.key)[:60]
             saved.append(folder / f"{len(saved) + 1:02d}_{name}.png")
-            save_picture(_side_by_side(task, example, prediction), saved[-1])
+            save_picture(sheet, saved[-1])
     return saved
 
 
@@ -65,7 +70,7 @@ def _side_by_side(task: AnyTask, example: Example[Any], prediction: Prediction) 
     scale = min(1.0, _LONG_SIDE / max(image.size))
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     width = 2 * size[0] + 3 * _MARGIN
-    lines = _lines(example, prediction, max(40, width // _LETTER))
+    lines = _lines(example, prediction, task.truth_in_words(example), max(40, width // _LETTER))
     top = _MARGIN * 2 + _LINE * len(lines)
     sheet = Image.new("RGB", (width, top + size[1] + _MARGIN), "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
@@ -102,13 +107,22 @@ def _shown(prediction: Prediction, image_size: tuple[int, int]) -> Detections:
     return best[sorted(once.values())[:MOST_BOXES]]
 
 
-def _lines(example: Example[Any], prediction: Prediction, letters: int) -> list[str]:
+def _lines(example: Example[Any], prediction: Prediction, truth: str, letters: int) -> list[str]:
     """Return what is written above the panels: the example, the questions, the answers."""
     asked = [", ".join(request.queries) for request in example.requests if request.queries]
     said = [text for one in prediction.said for text in one.written if text]
     counts = [str(one.count) for one in prediction.said if one.count is not None]
-    lines = [f"{example.key}: truth on the left, the model's answer on the right"]
-    lines += textwrap.wrap("asked: " + "; ".join(asked), letters)[:2] if asked else []
-    lines += textwrap.wrap("written: " + "; ".join(said), letters)[:2] if said else []
-    lines += [f"counted: {', '.join(counts)}"] if counts else []
+    told = {
+        f"{example.key} ({example.picture})": "truth on the left, the model on the right",
+        "asked": "; ".join(asked),
+        "true": truth,
+        "written": "; ".join(said),
+        "counted": ", ".join(counts),
+    }
+    lines = [
+        line
+        for head, text in told.items()
+        if text
+        for line in textwrap.wrap(f"{head}: {text}", letters, max_lines=2, placeholder=" ...")
+    ]
     return [line.encode("latin-1", "replace").decode("latin-1") for line in lines]

@@ -27,7 +27,6 @@ def test_coco_results_are_found_by_number_best_first(tmp_path) -> None:
         {"image_id": 8, "bbox": [0, 0, 5, 5], "score": 0.5},
     ]
     source = RecordedProposals(write(tmp_path, rows))
-    assert len(source) == 2
     found = source(example("val/a.jpg", 7), picture(40, 30))
     assert found.boxes.tolist() == [[0, 0, 9, 9], [1, 2, 4, 6]]
     np.testing.assert_allclose(found.scores, [0.9, 0.2])
@@ -64,21 +63,45 @@ def test_a_picture_without_an_entry_is_told(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content",
+    ("content", "told"),
     [
-        '{"image": "a"}',
-        '[{"image_id": 1, "bbox": [1, 2, 3], "score": 1}]',
-        '[{"image_id": 1, "bbox": [1, 2, 3, 4], "score": 7}]',
-        "[1, 2]",
-        '{"image": "a", "boxes": [[0, 0, 1, 1]], "scores": []}',
-        "not json",
+        ('{"image": "a"}', "no 'boxes'"),
+        ('[{"image_id": 1, "bbox": [1, 2, 3], "score": 1}]', "holds no proposals"),
+        ('[{"image_id": 1, "bbox": [1, 2, 3, 4]}]', "no 'score'"),
+        ('[{"image_id": 1, "bbox": [1, 2, 3, 4], "score": 7}]', "a score is 7"),
+        ("[1, 2]", "holds no proposals"),
+        ('{"image": "a", "boxes": [[0, 0, 1, 1]], "scores": []}', "1 boxes but 0 scores"),
+        ('{"image": "a", "boxes": [[0, 0, 1]]}', "not four numbers"),
+        ('{"image": "a", "boxes": []}\n{"image": "a", "boxes": []}', "'a' comes twice"),
+        ('{"images": [],\n"annotations": []}', "annotation file"),
+        ("not json", "line 1 is no JSON"),
     ],
 )
-def test_other_files_are_refused(tmp_path, content) -> None:
+def test_other_files_are_refused(tmp_path, content, told) -> None:
     path = tmp_path / "boxes.json"
     path.write_text(content)
-    with pytest.raises(InputError, match="COCO results"):
+    with pytest.raises(InputError, match=f"{told}.*give COCO results"):
         RecordedProposals(path)
+
+
+def test_a_file_of_another_data_set_is_refused_at_once(tmp_path) -> None:
+    source = RecordedProposals(write(tmp_path, [{"image": "x/a.jpg", "boxes": []}], lines=True))
+    source.check([example("b.jpg"), example("val/a.jpg")])
+    with pytest.raises(InputError, match=r"none of the 1 pictures .*'x/a\.jpg'.*'b\.jpg'"):
+        source.check([example("b.jpg")])
+    with pytest.raises(InputError, match="none at all"):
+        RecordedProposals(write(tmp_path, [])).check([example("b.jpg")])
+
+
+def test_coco_results_say_nothing_of_pictures_without_boxes(tmp_path) -> None:
+    rows = [{"image_id": 7, "bbox": [1, 2, 3, 4], "score": 0.2}]
+    assert len(RecordedProposals(write(tmp_path, rows))(example("b.jpg", 8), picture(40, 30))) == 0
+
+
+def test_a_byte_order_mark_is_no_matter(tmp_path) -> None:
+    path = tmp_path / "boxes.json"
+    path.write_bytes(b"\xef\xbb\xbf" + b'{"image": "a", "boxes": [[0, 0, 1, 1]]}')
+    assert len(RecordedProposals(path)(example("a.jpg"), picture(40, 30))) == 1
 
 
 def test_boxes_outside_the_picture_are_told(tmp_path) -> None:
@@ -90,3 +113,16 @@ def test_boxes_outside_the_picture_are_told(tmp_path) -> None:
 def test_a_missing_file_is_told(tmp_path) -> None:
     with pytest.raises(InputError, match="cannot read"):
         RecordedProposals(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize("lines", [True, False])
+def test_a_bad_box_is_told_by_its_place_in_the_file(tmp_path, lines) -> None:
+    rows: list[dict] = [{"image_id": 9, "bbox": [1, 2, 3, 4], "score": 0.1}]
+    rows += [{"image_id": 7, "bbox": [x, 2, 3, 4], "score": x / 1000} for x in (1, 500, 2)]
+    source = RecordedProposals(write(tmp_path, rows, lines=lines))
+    with pytest.raises(BoxError, match=r"^boxes\.json row 2: .* lies outside"):
+        source(example("a.jpg", 7), picture(40, 30))
+    own = {"image": "a.jpg", "boxes": [[1, 2, 3, 4], [50, 2, 60, 4]], "scores": [0.1, 0.9]}
+    source = RecordedProposals(write(tmp_path, [{"image": "b", "boxes": []}, own], lines=lines))
+    with pytest.raises(BoxError, match=r"^boxes\.json row 1, box 1: .* lies outside"):
+        source(example("a.jpg"), picture(40, 30))

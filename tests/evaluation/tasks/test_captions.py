@@ -129,6 +129,11 @@ def test_perfect_captions_have_the_highest_score_and_empty_ones_none(tmp_path: P
     assert [task.error(one, Prediction.empty(one)) for one in task.examples] == [1, 1]
 
 
+def test_the_truth_is_told_in_words(tmp_path: Path) -> None:
+    task = RefCocoGCaption.load(write_refcocog(tmp_path))
+    assert task.truth_in_words(task.examples[0]) == "the red cup on the left; the plate"
+
+
 def test_odd_answers_are_counted(tmp_path: Path) -> None:
     task = RefCocoGCaption.load(write_refcocog(tmp_path))
     first, second = (one.key for one in task.examples)
@@ -268,6 +273,10 @@ def test_glamms_part_is_preferred_to_the_whole_split(tmp_path: Path) -> None:
         ({"region_id": 40, "x": 0, "y": 0, "width": 9, "height": 9, "phrase": " "}, "is empty"),
         ({"region_id": 11, "x": 0, "y": 0, "width": 9, "height": 9, "phrase": "a"}, "there before"),
         ({"x": 0, "y": 0, "width": 9, "height": 9, "phrase": "a"}, "no 'region_id'"),
+        (
+            {"region_id": 40, "x": 0, "y": 0, "width": 9, "height": 9, "phrase": "a " * 25_000},
+            "50,000 characters",
+        ),
         ("a", "found str"),
     ],
 )

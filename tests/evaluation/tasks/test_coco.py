@@ -141,7 +141,11 @@ def test_rows_in_any_order_give_the_same(tmp_path) -> None:
         ({"bbox": [1, 2, float("nan"), 4]}, "need [x, y, width, height]"),
         ({"bbox": [1, 2, -3, 4]}, "need 0 or more"),
         ({"area": "big"}, "area is big"),
-        ({"area": -4}, "area is -4, need a number from 0"),
+        ({"area": -4}, "area is -4, need a number from 0 to 1e+10"),
+        ({"area": 1e16}, "area is 1e+16, need a number from 0 to 1e+10"),
+        ({"area": 10**400}, "need a number from 0 to 1e+10"),
+        ({"bbox": [1, 2, 10**400, 4]}, "need [x, y, width, height] in pixels"),
+        ({"bbox": [1, 2, 1e300, 4]}, "need [x, y, width, height] in pixels"),
         ({"iscrowd": "no"}, "need 0 or 1"),
         ({"image_id": 5}, "image_id is 5"),
         ({"image_id": [5]}, "image_id is [5]"),
@@ -169,7 +173,7 @@ def test_a_broken_annotation_is_told(tmp_path, change, problem) -> None:
         ("annotations", "nothing"),
         ("categories", {"id": 7}),
         ("categories", {"id": 7, "name": " "}),
-        ("categories", {"id": 7, "name": "person"}),
+        ("categories", {"id": 7, "name": "x" * 1001}),
     ],
 )
 def test_other_broken_rows_are_told(tmp_path, field, bad) -> None:
@@ -227,3 +231,14 @@ def test_a_model_is_asked(tmp_path, model) -> None:
     assert set(summary.chances) == {"proposal", "head", "fusion"}
     titles = {table.title for table in summary.tables}
     assert {"AP by score", "AP by class", "Proposal recall", "Detections"} <= titles
+
+
+@pytest.mark.parametrize("number", [0, 60])
+def test_categories_of_one_name_are_one_name(tmp_path, number) -> None:
+    """As Roboflow writes them: the supercategory is a category of its own, without boxes."""
+    twin = {"supercategory": "none", "id": number, "name": " bottle"}
+    task = load(tmp_path, categories=[twin, *ROWS["categories"]])
+    assert task.broken == ()
+    assert sorted(task.names[""]) == ["bottle", "person", "traffic light"]
+    assert task.examples[0].requests[0].queries == task.names[""]
+    assert figures(task, [task.perfect(one) for one in task.examples])["AP"] == 1

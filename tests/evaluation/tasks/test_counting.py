@@ -133,6 +133,11 @@ def test_a_failed_example_is_wrong_even_where_nothing_is_right(tmp_path: Path) -
     assert dict(table.rows)["0"][0].value == 0
 
 
+def test_the_truth_is_told_in_words(tmp_path: Path) -> None:
+    task = _countbench(tmp_path)
+    assert task.truth_in_words(task.examples[1]) == "light bulbs: 4"
+
+
 def test_floors(tmp_path: Path) -> None:
     task = _countbench(tmp_path)
     said = [replace(one, boxes=np.zeros((4, 4))) for one in _answers(task, ["1"] * 4)]
@@ -228,6 +233,10 @@ def test_bad_rows_are_told_and_the_rest_is_asked(tmp_path: Path) -> None:
         "row",
         {**good, "answer": -1, "image": "e.jpg"},
         {**good, "label": 7, "image": "f.jpg"},
+        {**good, "answer": 10**30, "image": "g.jpg"},
+        {**good, "label": "x" * 50_000, "image": "h.jpg"},
+        {**good, "question": f"How many {'x' * 50_000} are there?", "image": "i.jpg"},
+        {**good, "question": f"How many {'x' * 5_000} are there?", "image": "j.jpg"},
     ]
     path = tmp_path / "pixmo.json"
     path.write_text(json.dumps(rows))
@@ -235,7 +244,11 @@ def test_bad_rows_are_told_and_the_rest_is_asked(tmp_path: Path) -> None:
     assert [e.key for e in task.examples] == ["a"]
     assert len(task.broken) == len(rows) - 1
     problems = " / ".join(bad.problem for bad in task.broken)
-    for told in ("'answer' is 3 (str)", "no 'question'", "a second row is called a", "is -1"):
+    for told in (
+        *("'answer' is 3 (str)", "no 'question'", "a second row is called a", "is -1"),
+        *("from 0 to 1,000,000", "the noun has 50,000 characters", "the noun has 5,000"),
+        "'question' has 50,020 characters; expected at most 10,000",
+    ):
         assert told in problems
     assert "\n" not in problems
 

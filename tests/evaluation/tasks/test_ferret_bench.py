@@ -184,6 +184,7 @@ def test_bad_rows_are_told_and_the_rest_is_asked(tmp_path: Path) -> None:
         {**good, "question_id": 2},
         {"question_id": 7, "text": QUESTIONS[2][2]},
         {**good, "question_id": None},
+        {**good, "question_id": 1, "text": "What is [0, 0, 1, 1]?" + " please" * 10_000},
         3,
     ]
     task = FerretBench.load(_files(tmp_path, rows))
@@ -192,6 +193,37 @@ def test_bad_rows_are_told_and_the_rest_is_asked(tmp_path: Path) -> None:
     problems = " / ".join(bad.problem for bad in task.broken)
     for told in ("a second question 0", "[a man] is no box", "names no box", "lacks a context"):
         assert told in problems
+
+
+@pytest.mark.parametrize(
+    ("row", "told", "asked"),
+    [
+        ({"question_id": 0, "text": "It is a hat."}, "a second text for question 0", 3),
+        ({"question_id": 9, "text": " "}, "the text for question 9 is empty", 3),
+        ({"question_id": 1, "text": ""}, "the text for question 1 is empty", 2),
+        ({"question_id": "1", "text": "a"}, "'question_id' is 1 (str)", 3),
+        ({"question_id": 1, "text": None}, "'text' is None", 2),
+        ([], "list; expected an object", 3),
+    ],
+)
+@pytest.mark.parametrize("name", ["answer", "context"])
+def test_bad_references_and_contexts_are_told(tmp_path: Path, name, row, told, asked) -> None:
+    path = _files(tmp_path) / f"refer_reason/{name}.jsonl"
+    lines = path.read_text().splitlines()
+    if asked == 2:  # in the place of the good one
+        del lines[1]
+    path.write_text("\n".join([*lines, json.dumps(row)]))
+    task = FerretBench.load(tmp_path)
+    assert len(task.examples) == asked
+    assert len(task.broken) == 1 + (asked == 2), "the row, and the question that it fails"
+    assert told in task.broken[-1].problem
+    assert task.broken[-1].key.startswith(f"{name}.jsonl line ")
+    assert task.examples[0].truth.reference == ANSWERS[0]
+
+
+def test_the_truth_is_told_in_words(tmp_path: Path) -> None:
+    task = FerretBench.load(_files(tmp_path))
+    assert task.truth_in_words(task.examples[1]) == ANSWERS[1]
 
 
 def test_missing_files_are_told(tmp_path: Path) -> None:

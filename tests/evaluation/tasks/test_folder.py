@@ -13,6 +13,7 @@ from fo1.evaluation.example import Prediction, Said
 from fo1.evaluation.metrics.estimates import resampling
 from fo1.evaluation.runner import evaluate
 from fo1.evaluation.summary import summarise
+from fo1.evaluation.tasks import folder as folder_module
 from fo1.evaluation.tasks.folder import Folder
 from tests.evaluation import photo_scorer
 from tests.tiny import picture
@@ -146,6 +147,32 @@ def test_floors_are_those_that_the_scorer_prints(tmp_path) -> None:
     assert [f"{value:.3f}" for value in values] == [gap["mAP"], gap["AP50"]]
 
 
+def test_of_many_pictures_floors_are_drawn_seldom(tmp_path, monkeypatch) -> None:
+    rng = np.random.default_rng(3)
+    task = Folder.load(write(tmp_path / "data", random_set(rng, 4)))
+    predictions = [random_prediction(rng, example) for example in task.examples]
+    weights = resampling(4, 300)
+    before = task.measure(predictions, weights)
+    monkeypatch.setattr(folder_module, "MANY", 3)
+    after = task.measure(predictions, weights)
+    for name, one, two in zip(("AP", "AP50", "R@50", "R@100", "FP"), before, after, strict=True):
+        np.testing.assert_array_equal(one.values[:201], two.values[:201])
+        assert np.isfinite(one.values[201:]).any()
+        assert np.isnan(two.values[201:]).all() == name.startswith("AP")
+    bounds = task.expected(predictions, weights)
+    assert {"names permuted (3 seeds)", "true boxes, random names (3 seeds)"} <= set(bounds)
+    assert all(np.isfinite(one.estimate.low) for one in bounds["names permuted (3 seeds)"])
+
+
+def test_lists_that_differ_about_a_name_of_two_categories(small) -> None:
+    content = json.loads((small / "annotations.json").read_text())
+    content["categories"].append({"id": 99, "name": "cat"})
+    assert not Folder.load(write(small, content)).broken
+    content["images"][0] |= {KEYS[0]: [5], KEYS[1]: [99]}
+    (bad,) = Folder.load(write(small, content)).broken
+    assert "its lists hold 99, need every category at most once" in bad.problem
+
+
 def test_perfect_empty_and_half(small) -> None:
     task = Folder.load(small)
     perfect = [task.perfect(example) for example in task.examples]
@@ -272,14 +299,16 @@ BAD_ROWS = [
     ("annotations", 0, {"image_id": "x"}, "image_id is x"),
     ("annotations", 0, {"id": 101}, "101"),
     ("images", 0, {"file_name": ""}, "file_name"),
-    ("images", 0, {"width": "96"}, "width is 96"),
+    ("images", 0, {"width": "96"}, "width is '96'"),
     ("images", 0, {"height": 0}, "height is 0"),
+    ("images", 0, {"height": 10**400}, "height is 1000"),
+    ("images", 0, {"width": 10**29}, "from 1 to 100,000"),
     ("images", 0, {"id": 2}, "2"),
     ("images", 0, {"unsure_category_ids": [5, 5]}, "at most once"),
     ("images", 0, {"unsure_category_ids": 5}, "need a list"),
     ("images", 0, {"verified_absent_category_ids": [5]}, "'cat' is boxed"),
     ("categories", 2, {"name": " "}, ""),
-    ("categories", 2, {"name": "cat"}, "'cat'"),
+    ("categories", 2, {"name": "x" * 50_000}, "50,000 characters"),
 ]
 
 
@@ -298,7 +327,7 @@ def test_rows_that_cannot_be_used_are_told(small, key, row, change, told) -> Non
 def test_a_tiny_model_from_end_to_end(model, small) -> None:
     (small / "2.png").unlink()
     task = Folder.load(small)
-    found = evaluate(model, task, contestants=(MODEL, TEXT_ONLY), resamples=20)
+    found = evaluate(model, task, contestants=(MODEL, TEXT_ONLY), floors=True, resamples=20)
     assert found.counts["failed"] == 1, "a missing picture scores as wrong, it is not left out"
     assert list(found.figures) == ["AP", "AP50", "R@50", "R@100", "FP/photo"]
     assert found.figures["R@100"].value <= 200 / 3

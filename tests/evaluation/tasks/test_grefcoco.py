@@ -8,7 +8,7 @@ import pytest
 from fo1.errors import InputError
 from fo1.evaluation.example import Prediction, Said
 from fo1.evaluation.metrics.estimates import resampling
-from fo1.evaluation.metrics.references import best_pairs, generalised_iou
+from fo1.evaluation.metrics.referring import best_pairs, generalised_iou
 from fo1.evaluation.runner import evaluate
 from fo1.evaluation.tasks import get_task
 from fo1.evaluation.tasks.grefcoco import GRefCocoTestA, GRefCocoVal

@@ -219,12 +219,13 @@ def test_rows_that_cannot_be_used_are_told(tmp_path: Path) -> None:
         {"image_id": 77, "names": ["sea"]},
         {"image_id": 139, "names": "sea"},
         {"image_id": 139, "names": ["sea", " "]},
+        {"image_id": 139, "names": ["sea", "x" * 50_000]},
         ["sea"],
     ]
     save(tmp_path, "annotations.json", content, [])
     task = Hallucination.load(tmp_path)
     assert [one.key for one in task.examples] == ["139", "285"]
-    assert len(task.broken) == 11
+    assert len(task.broken) == 12
     assert all(bad.problem and "\n" not in bad.problem for bad in task.broken)
     assert "boxed and listed as absent" in " ".join(bad.problem for bad in task.broken)
     assert "sea" not in task.examples[0].requests[0].queries

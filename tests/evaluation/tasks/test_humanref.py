@@ -8,7 +8,7 @@ import pytest
 from fo1.errors import InputError
 from fo1.evaluation.example import Prediction, Said
 from fo1.evaluation.metrics.estimates import resampling
-from fo1.evaluation.metrics.references import count_in_order, density_f1
+from fo1.evaluation.metrics.referring import count_in_order, density_f1
 from fo1.evaluation.runner import evaluate
 from fo1.evaluation.tasks import get_task
 from fo1.evaluation.tasks.humanref import HumanRef
@@ -195,11 +195,14 @@ BAD_ROWS = {
     "no picture": {"image_name": ""},
     "no expression": {"referring": " "},
     "an expression of another kind": {"referring": 4},
+    "an endless expression": {"referring": "the man " * 10_000},
     "no domain": {"domain": None},
     "nobody is meant": {"answer_boxes": []},
     "a box without area": {"answer_boxes": [[5, 5, 5, 9]]},
     "a box that is none": {"answer_boxes": [[5, 5, 9]]},
     "boxes of another kind": {"answer_boxes": "A"},
+    "a box that overflows": {"answer_boxes": [[5, 5, 10**400, 9]]},
+    "a candidate out of reach": {"candidate_boxes": [[5, 5, 1e20, 9]]},
     "no candidates": {"candidate_boxes": None},
     "a bad candidate": {"candidate_boxes": [[9, 9, 5, 5]]},
 }

@@ -189,10 +189,26 @@ def test_the_folder_above_will_do(data, tmp_path_factory) -> None:
     assert len(OdinW13.load(above).examples) == 39
 
 
+def test_a_limit_takes_pictures_of_every_data_set_in_turn(data) -> None:
+    task = OdinW13.load(data)
+    assert [one.key.split("/")[1] for one in task.first(13).examples] == ["0"] * 13
+    part = task.first(15)
+    keys = [one.key for one in part.examples]
+    assert keys == [one.key for one in task.examples if one.key in keys], "in the file's order"
+    assert keys[:5] == [
+        *("AerialMaritimeDrone/0", "AerialMaritimeDrone/1", "Aquarium/0", "Aquarium/1"),
+        "CottontailRabbits/0",
+    ]
+    assert figures(part, [part.perfect(one) for one in part.examples])["AP"] == 1
+    assert task.first(99).examples == task.examples
+    assert len(task.first(2).examples) == 2
+
+
 def test_a_model_is_asked(data, model) -> None:
     for place in ("both", "none"):
         Image.new("RGB", (100, 100), "gray").save(data / f"{FOLDERS[0]}{place}.jpg")
-    summary = evaluate(model, OdinW13Present.load(data).first(3), resamples=3)
+    task = OdinW13Present.load(data)
+    summary = evaluate(model, replace(task, examples=task.examples[:3]), resamples=3)
     assert summary.counts["examples"] == 3
     assert summary.counts["failed"] == 1  # dog.jpg is missing; of none.jpg nothing is asked
     assert 0 <= summary.figures["AP"].value <= 100

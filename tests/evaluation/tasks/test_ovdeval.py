@@ -120,9 +120,13 @@ def test_the_figure_by_hand(root: Path) -> None:
     # Without suppression blue car is found at 0.6 behind a mistake at 0.8: AP 0.5, color 0.75.
     assert figures(task, predictions) == pytest.approx({"NMS-AP": 75, "AP": 87.5})
     (table, *_) = task.details(predictions, np.ones((1, 3)))  # no score of these is known
-    shown = {part: [cells[0].value, cells[1].value, *cells[2:4]] for part, cells in table.rows}
+    there, missing = table.rows[:2], dict(table.rows[2:])
+    shown = {part: [cells[0].value, cells[1].value, *cells[2:4]] for part, cells in there}
     assert shown["color"] == [50, 75, "2", "2"]
     assert shown["celebrity"] == [100, 100, "1", "1"]
+    assert set(missing) == set(SUBSETS) - {"color", "celebrity"}
+    assert {cell for cells in missing.values() for cell in cells} == {None}
+    assert "no mean has them" in table.note
 
 
 def test_every_score_ranks_the_same_detections(root: Path) -> None:
@@ -154,6 +158,23 @@ def test_perfect_empty_and_rivals(root: Path) -> None:
     assert figures(task, list(bounds["nothing"][0]))["NMS-AP"] == 0
     for each in bounds.values():
         assert all(0 <= figures(task, list(one))["NMS-AP"] <= 100 for one in each)
+
+
+def test_pictures_without_true_boxes_have_no_figure(root: Path) -> None:
+    write(root, "color", color() | {"annotations": []})
+    task = OvdEval.load(root / "annotations/color.json")
+    told = [said(one, (RED, A, 0.9)) for one in task.examples]
+    assert all(np.isnan(value) for value in figures(task, told).values())
+    for each in task.bounds(told).values():
+        assert np.isnan(figures(task, list(each[0]))["NMS-AP"])
+    assert task.details(told, resampling(2, 5))
+    task = OvdEval.load(root)  # the others make the mean
+    told = [task.perfect(one) for one in task.examples]
+    assert figures(task, told) == {"NMS-AP": 100, "AP": 100}
+
+
+def test_a_limit_takes_pictures_of_every_aspect(root: Path) -> None:
+    assert [one.key for one in OvdEval.load(root).first(2).examples] == ["celebrity/0", "color/0"]
 
 
 def test_the_order_of_rows_changes_nothing(root: Path, tmp_path_factory: Any) -> None:
@@ -297,6 +318,7 @@ def test_rows_that_cannot_be_used_are_told(tmp_path: Path) -> None:
         {"id": 5, "file_name": "c.jpg", "text": ["  "], "neg_text": []},
         {"id": 6, "file_name": "d.jpg", "text": RED, "neg_text": []},
         {"id": 7, "file_name": "e.jpg", "text": [3], "neg_text": []},
+        {"id": 8, "file_name": "f.jpg", "text": [RED], "neg_text": ["x" * 50_000]},
         {"id": 0, "file_name": "again.jpg", "text": [RED], "neg_text": []},
         "no row",
     ]
@@ -310,7 +332,7 @@ def test_rows_that_cannot_be_used_are_told(tmp_path: Path) -> None:
     write(tmp_path, "color", content)
     task = OvdEval.load(tmp_path)
     assert [one.key for one in task.examples] == ["color/0", "color/1"]
-    assert len(task.broken) == 13
+    assert len(task.broken) == 14
     assert all(one.key.startswith("color ") and "\n" not in one.problem for one in task.broken)
     assert {"color image 2", "color image 3", "color annotation 2"} <= {b.key for b in task.broken}
     assert figures(task, [task.perfect(one) for one in task.examples])["NMS-AP"] == 100

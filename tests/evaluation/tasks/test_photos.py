@@ -197,8 +197,12 @@ def test_what_a_file_has_no_rows_for_is_left_out(data, content) -> None:
         ("referring", {"annotation_id": 104}, "annotation_id is 104"),  # an ignore region
         ("referring", {"image_id": 2}, "annotation_id is 100"),
         ("referring", {"image_id": 9}, "image_id is 9"),
-        ("counting", {"answer": "2"}, "answer is 2, need a whole number"),
+        ("counting", {"answer": "2"}, "answer is '2'; expected a whole number"),
         ("counting", {"answer": -1}, "answer is -1"),
+        ("counting", {"answer": 10**30}, "from 0 to 1,000,000"),
+        ("counting", {"noun": "x" * 50_000}, "noun has 50,000 characters"),
+        ("referring", {"expression": "x" * 50_000}, "expression has 50,000 characters"),
+        ("absent", {"names": ["x" * 50_000]}, "50,000 characters"),
         ("absent", {"names": "car"}, "names is car, need a list"),
         ("absent", {"names": ["car", None]}, "absent row 1"),
     ],
@@ -240,3 +244,33 @@ def test_a_tiny_model_from_end_to_end(model, data) -> None:
     for name, one in found.bounds["true boxes"].items():
         assert given.figures[name].value == pytest.approx(one.value), name
     assert json.dumps(given.to_dict())
+
+
+def test_no_absent_name_and_no_box_leave_nothing_to_refuse(data, content) -> None:
+    content["annotations"] = [row for row in content["annotations"] if row["image_id"] == 1]
+    content["absent"] = [{"image_id": 2, "names": []}]
+    task = Photos.load(write(data, content, "small.json"))
+    found = figures(task, [task.perfect(example) for example in task.examples])
+    assert found["AP"] == 1
+    assert not set(REFUSING) & set(found)
+    content["absent"] = [{"image_id": 1, "names": []}]  # names that are there are asked for alone
+    task = Photos.load(write(data, content, "small.json"))
+    found = figures(task, [task.perfect(example) for example in task.examples])
+    assert np.isnan(found["absent names: AUROC"])
+    assert found["absent names: none said, present"] == 0
+
+
+def test_regions_that_do_not_exist_are_wrong_and_no_error(data) -> None:
+    task = Photos.load(data)
+    told = []
+    for example in task.examples:
+        names = [request.queries[0] for request in example.requests]
+        said = [Said.found([(name, 99), (name, -1), (name, 3)], count=-5) for name in names]
+        told.append(Prediction.made(example, example.truth.truth.boxes, *said))
+    found = figures(task, told)
+    assert found["referring: accuracy"] == found["counting: exact"] == found["AP"] == 0
+    assert found["naming: accuracy"] == 0
+    assert task.details(told, ONE)
+    assert task.expected(told, ONE)
+    assert task.error(task.examples[0], told[0]) == 3
+    assert not task.chances(told)

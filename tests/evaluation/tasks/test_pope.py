@@ -131,6 +131,12 @@ def test_the_order_of_the_rows_is_nothing(tmp_path: Path) -> None:
     assert _measure(again, again.bounds([])["always yes"][0]) == yes
 
 
+def test_the_truth_is_told_in_words(tmp_path: Path) -> None:
+    task = _pope(tmp_path)
+    told = task.truth_in_words(task.examples[1])
+    assert told == "Is there a truck in the image? yes; Is there a pizza in the image? no"
+
+
 def test_floors(tmp_path: Path) -> None:
     task = _pope(tmp_path)
     told = {"model": [task.perfect(e) for e in task.examples]}
@@ -151,6 +157,7 @@ def test_bad_rows_are_told_and_the_rest_is_asked(tmp_path: Path) -> None:
         {**good, "question_id": "4"},
         {**good, "question_id": 5, "image": ""},
         {"question_id": 6},
+        {**good, "question_id": 7, "text": "Is there " * 10_000},
         good,
         [],
     ]

@@ -29,9 +29,12 @@ BAD_REFS = {
     "a picture that is not there": {"image_id": 7},
     "a box without area": {"ann_id": 14},
     "a box that is none": {"ann_id": 15},
+    "a box that overflows": {"ann_id": 16},
+    "a picture without end": {"image_id": 3, "ann_id": 31},
     "no sentences": {"sentences": []},
     "sentences of another kind": {"sentences": "the man"},
     "an empty sentence": {"sentences": [{"sent": "  "}]},
+    "an endless sentence": {"sentences": [{"sent": "the man " * 10_000}]},
     "a sentence of another kind": {"sentences": [{"sent": 5}]},
     "a sentence that is no dict": {"sentences": ["the man"]},
 }
@@ -56,7 +59,9 @@ def python2(value) -> bytes:
     """Return what Python 2 pickles with protocol 2: text as bytes, not as unicode."""
     if isinstance(value, str):
         raw = value.encode("latin1")
-        return b"U" + bytes([len(raw)]) + raw
+        return (
+            b"U" + bytes([len(raw)]) if len(raw) < 256 else b"T" + struct.pack("<i", len(raw))
+        ) + raw
     if isinstance(value, int):
         return b"J" + struct.pack("<i", value)
     if isinstance(value, list):
@@ -80,10 +85,15 @@ def write(root, refs=REFS, folder="refcoco", name="refs(unc)"):
         {"id": 14, "image_id": 1, "bbox": [5, 5, 0, 9], "category_id": 1, "iscrowd": 0},
         {"id": 15, "image_id": 1, "bbox": [5, 5, "9"], "category_id": 1, "iscrowd": 0},
     ]
+    annotations += [
+        {"id": 16, "image_id": 1, "bbox": [5, 5, 10**400, 9], "category_id": 1, "iscrowd": 0},
+        {"id": 31, "image_id": 3, "bbox": [5, 5, 9, 9], "category_id": 1, "iscrowd": 0},
+    ]
     images = [
         {"id": n, "file_name": file, "height": 80, "width": 100}
         for n, file in ((1, FIRST), (2, SECOND))
     ]
+    images.append({"id": 3, "file_name": "3.jpg", "height": 10**29, "width": 100})
     content = {"images": images, "annotations": annotations, "categories": []}
     (home / "instances.json").write_text(json.dumps(content))
     for n, file in ((1, FIRST), (2, SECOND)):
@@ -225,6 +235,9 @@ def test_rows_that_are_no_dicts_are_told(tmp_path) -> None:
         {"bbox": None},
         {"sent": ""},
         {"height": "80"},
+        {"height": 10**30},
+        {"bbox": [0, 0, 1e20, 5]},
+        {"sent": "man " * 10_000},
     ],
 )
 def test_a_broken_line_is_told_and_the_others_stay(tmp_path, change) -> None:
@@ -266,6 +279,14 @@ def test_other_instances_are_refused(data, content) -> None:
     (data / "refcoco/instances.json").write_text(content)
     with pytest.raises(InputError, match=r"instances.json is no COCO file"):
         RefCocoVal.load(data)
+
+
+def test_a_file_of_other_splits_tells_which(tmp_path) -> None:
+    data = write(tmp_path / "data", [*REFS[3:], ref(4, 1, 11, "testB", "man")])
+    told = r"no ref of the split val, only of testA, testB; ask one of these"
+    with pytest.raises(InputError, match=told):
+        RefCocoVal.load(data)
+    assert len(RefCocoTestA.load(data).examples) == 1
 
 
 def test_missing_files_are_named(tmp_path, data) -> None:

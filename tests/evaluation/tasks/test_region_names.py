@@ -83,6 +83,11 @@ def test_the_file_is_read_as_it_ships(tmp_path: Path) -> None:
     assert paco.truths[-1] == "dog:front_leg"
 
 
+def test_the_truth_is_told_in_words(tmp_path: Path) -> None:
+    task = LvisRegions.load(write(tmp_path, CONTENT))
+    assert task.truth_in_words(task.examples[1]) == "dog front leg"
+
+
 def test_s_iou_by_hand(tmp_path: Path) -> None:
     task = LvisRegions.load(write(tmp_path, CONTENT))
     answers = {0: "A coffee cup.", 1: "bird"}, {0: "category: Front leg"}
@@ -187,6 +192,10 @@ def broken(change) -> list:
         (lambda c: c[0]["annotations"][1].update(bbox=[1, 2, 3]), "expected [x, y, width, height]"),
         (lambda c: c[0]["annotations"][1].update(bbox=[1, 2, 0, 3]), "with an area"),
         (lambda c: c[0]["annotations"][1].update(bbox=[1, 2, "a", 3]), "expected [x, y,"),
+        (lambda c: c[0]["annotations"][1].update(bbox=[1, 2, 10**400, 3]), "expected [x, y,"),
+        (lambda c: c[0].update(width=10**400), "width is 1000"),
+        (lambda c: c[0].update(height=0), "height is 0; expected 1 to 100,000 pixels"),
+        (lambda c: c[0]["categories"].__setitem__(0, "x" * 50_000), "50,000 characters"),
         (
             lambda c: c[0]["annotations"][1].update(bbox=[80, 2, 5, 3]),
             "outside the picture of 80 x",

@@ -80,6 +80,11 @@ def test_legible_english_words_of_val_are_asked(tmp_path: Path) -> None:
     assert CocoText.load(tmp_path / "cocotext.v2.json").truths == task.truths
 
 
+def test_the_truth_is_told_in_words(tmp_path: Path) -> None:
+    task = CocoText.load(write(tmp_path))
+    assert task.truth_in_words(task.examples[0]) == "STOP; St. Mary's"
+
+
 def test_figures_by_hand(tmp_path: Path) -> None:
     task = CocoText.load(write(tmp_path))
     found = measured(task, {0: "stop", 1: "St. Mary's"}, {0: "", 1: "exist"})
@@ -127,6 +132,7 @@ def test_floors_and_order(tmp_path: Path) -> None:
         (word(1, 7, "a", bbox=[1, 2, -3, 4]), "with an area"),
         (word(1, 7, "a", bbox=[1, 70, 3, 4]), "outside the picture of 80 x 60"),
         (word(1, 7, "  "), "'utf8_string' is empty"),
+        (word(1, 7, "x" * 50_000), "'utf8_string' has 50,000 characters"),
         (word(1, 7, "a", utf8_string=5), "'utf8_string' is 5 (int)"),
         (word(1, 7, "a", legibility=None), "'legibility' is None"),
         ({"id": 1, "image_id": 7, **WORD}, "no 'utf8_string'"),

@@ -126,9 +126,11 @@ def test_perfect_is_100_empty_0_and_order_is_nothing(tmp_path: Path) -> None:
 
 def test_floors(tmp_path: Path) -> None:
     task = _table(tmp_path)
-    ((majority,),) = task.bounds([]).values()
+    (majority,) = task.bounds([])["majority"]
     # yes is the most frequent word; the larger region is the second that is named
     assert _measure(task, list(majority))["accuracy"] == 0.75
+    (true,) = task.bounds([])["true answers"]
+    assert _measure(task, list(true))["accuracy"] == 1
     empty = [Prediction.empty(e) for e in task.examples]
     chance = task.expected(empty, resampling(2, 2))["chance"]
     assert [one.values[0] for one in chance] == [0.5] * 4
@@ -146,6 +148,9 @@ def test_bad_rows_are_told_and_the_rest_is_asked(tmp_path: Path) -> None:
         {**good, "boxes": [[0, 0, 1]]},
         {**good, "boxes": [[5, 0, 1, 9]]},
         {**good, "boxes": "all"},
+        {**good, "boxes": [[0, 0, 1, 10**400], [0, 0, 1, 1]]},
+        {**good, "boxes": [[0, 0, 1, 1e20], [0, 0, 1, 1]]},
+        {**good, "question": "Is <region0> " + "left " * 10_000 + "of <region1>?"},
         {"image": "a.png"},
     ]
     task = _table(tmp_path, rows)
@@ -220,7 +225,7 @@ def test_answers_made_from_coco_boxes_are_true_and_balanced(tmp_path: Path) -> N
     sized = answers.pop("which is larger") + answers.pop("which is smaller")
     assert sized[True] == sized[False]
     assert all(count[True] == count[False] for count in answers.values())
-    ((majority,),) = task.bounds([]).values()
+    (majority,) = task.bounds([])["majority"]
     assert _measure(task, list(majority))["accuracy"] == 0.5
 
 
@@ -277,6 +282,7 @@ def test_bad_coco_rows_are_told(tmp_path: Path) -> None:
     content = json.loads(path.read_text())
     content["annotations"][0]["bbox"] = [1, 2]
     content["images"][1]["width"] = 0
+    content["images"][2]["height"] = 10**29
     content["images"].append({**content["images"][0], "id": 99})
     content["annotations"] += [
         {**one, "id": one["id"] + 1000, "image_id": 99}
@@ -288,10 +294,25 @@ def test_bad_coco_rows_are_told(tmp_path: Path) -> None:
     problems = " / ".join(bad.problem for bad in task.broken)
     for told in (
         "bbox",
-        "height and width are (480, 0)",
+        "width is 0; expected a whole number from 1 to 100,000",
         "a second picture is called 000000000000",
     ):
         assert told in problems
+
+
+def test_boxes_that_give_no_question_are_told_as_they_are(tmp_path: Path) -> None:
+    path = _coco(tmp_path, 3)
+    content = json.loads(path.read_text())
+    content["annotations"] = content["annotations"][::6]  # one in each picture
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="3 boxes in 3 pictures, but no pair to ask about; give"):
+        Relations.load(tmp_path)
+
+
+def test_the_truth_is_told_in_words(tmp_path: Path) -> None:
+    task = _table(tmp_path)
+    assert task.truth_in_words(task.examples[1]) == "Are there cats? yes"
+    assert "Is <region1> left of <region0>? no; Which" in task.truth_in_words(task.examples[0])
 
 
 def test_an_empty_folder_is_told(tmp_path: Path) -> None:

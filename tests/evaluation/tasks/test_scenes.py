@@ -250,3 +250,21 @@ def test_a_model_through_the_frame_and_its_rows_give_the_same_figures(terse, tas
         ):
             assert by_hand.written
             assert bool(by_head.written) == (request.task is Task.DESCRIBE)
+
+
+def test_regions_that_do_not_exist_are_no_error(task) -> None:
+    told = []
+    for example in task.examples:
+        said = [
+            Said.found(
+                [(name, region) for name in request.queries[:3] for region in (99, -1)],
+                texts={99: "cat", -1: "cat"},
+            )
+            for request in example.requests
+        ]
+        told.append(Prediction.made(example, example.truth.boxes[:1], *said))
+    found = figures(task, told)
+    assert found["naming: top-1"] == found["referring: all"] == found["detection: AP"] == 0
+    assert all(len(one) for one in task.bounds(told).values())
+    assert task.expected(told, resampling(3, 2))
+    assert task.error(task.examples[0], told[0]) == 1

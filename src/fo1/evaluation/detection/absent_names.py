@@ -14,7 +14,7 @@ from typing import Any, Self
 from fo1.errors import InputError
 from fo1.evaluation.example import Broken
 from fo1.evaluation.formats.coco import CocoFile, Fields, is_whole, read_object
-from fo1.prompts import clean_name
+from fo1.evaluation.formats.limits import read_name
 
 VERIFIED, NEGATIVE = "verified_absent_category_ids", "neg_category_ids"
 
@@ -85,7 +85,7 @@ def _named(file: CocoFile) -> tuple[dict[int, set[str]], tuple[Broken, ...]]:
                 raise InputError(f"image_id is {str(number)[:60]}, which the file does not list")
             if not isinstance(names, list):
                 raise InputError(f"names is {str(names)[:60]!r}, need a list of names")
-            named.setdefault(number, set()).update([clean_name(name) for name in names])
+            named.setdefault(number, set()).update([read_name(name) for name in names])
         except ValueError as error:
             broken.append(Broken(f"absent row {place}", str(error)))
     return named, tuple(broken)

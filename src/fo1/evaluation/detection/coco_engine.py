@@ -14,7 +14,7 @@ import numpy as np
 from fo1.errors import MissingExtraError
 from fo1.evaluation.detection.pool import AREAS, Pool, Whole
 from fo1.evaluation.metrics.estimates import Floats
-from fo1.evaluation.metrics.ranking import MAX_DETECTIONS
+from fo1.evaluation.metrics.ranking import COCO_IOUS, MAX_DETECTIONS, RECALLS
 
 PAIRS_AT_ONCE = 400_000
 """Pictures times names that one call of the engine judges."""
@@ -38,7 +38,7 @@ def official_precision(pool: Pool, federated: bool = False) -> Floats:
     except ImportError as error:
         raise MissingExtraError("average precision", "faster-coco-eval", "eval") from error
     group = max(1, PAIRS_AT_ONCE // max(1, len(pool.truths)))
-    tables: list[Floats] = []
+    tables = [np.zeros((len(COCO_IOUS), len(RECALLS), 0, len(AREAS)))]
     for start in range(0, len(pool.names), group):
         chosen = range(start, min(start + group, len(pool.names)))
         truth, found = (COCO(dataset) for dataset in _datasets(pool, chosen))

@@ -82,14 +82,26 @@ def class_table(precision: Mapping[str, Floats], pools: Mapping[str, Pool]) -> T
     return table
 
 
-def part_table(figures: Mapping[str, Sequence[Figure]], pools: Mapping[str, Pool]) -> Table:
-    """Return the figures of every data set of a collection."""
+def part_table(
+    figures: Mapping[str, Sequence[Figure]], pools: Mapping[str, Pool], due: Sequence[str] = ()
+) -> Table:
+    """Return the figures of every data set of a collection.
+
+    Args:
+        figures: by data set.
+        pools: by data set.
+        due: data sets that are named even where they are missing.
+    """
+    missing = [part for part in due if part not in figures]
     names = [f"{one.name} {one.unit}".strip() for one in next(iter(figures.values()))]
-    table = Table("By data set", (*names, "pictures", "boxes", "names"))
+    note = "Those with - are not there, or --limit left them out; no mean has them." * bool(missing)
+    table = Table("By data set", (*names, "pictures", "boxes", "names"), note)
     for part, each in figures.items():
         pool = pools[part]
         counts = len(pool.truths), sum(pool.boxes_due()), len(pool.names)
         table.add(part, *(one.estimate for one in each), *map(str, counts))
+    for part in missing:
+        table.add(part, *[None] * (len(names) + 3))
     return table
 
 

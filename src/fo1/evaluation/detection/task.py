@@ -7,9 +7,10 @@ are written, so the two may differ by a little.
 Legend: P pictures, K names, M true boxes, R rows of weights, T IoU thresholds, A ranges of size.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import ClassVar, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Self, TypeAlias
 
 import numpy as np
 
@@ -119,6 +120,16 @@ class DetectionTask(EvalTask[DetectionTruth]):
     def asked(self, example: DetectionExample) -> tuple[str, ...]:
         """Return the names that can be judged in a picture."""
         return example.truth.judged(self.names[example.truth.part])
+
+    def first(self, limit: int) -> Self:
+        """Return the task with its first examples alone, taken in turn from every data set."""
+        taken = Counter[str]()
+        turns: list[int] = []
+        for example in self.examples:
+            turns.append(taken[example.truth.part])
+            taken[example.truth.part] += 1
+        order = sorted(range(len(turns)), key=turns.__getitem__)[:limit]
+        return replace(self, examples=tuple(self.examples[place] for place in sorted(order)))
 
     def perfect(self, example: DetectionExample) -> Prediction:
         """Return the true boxes under their names, each in answer to the request for its name."""

@@ -4,7 +4,6 @@ Source: cocodataset.org/#format-data, lvisdataset.org/dataset.
 """
 
 import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +11,14 @@ from typing import Any, TypeAlias, TypeGuard
 
 from fo1.errors import InputError
 from fo1.evaluation.example import Broken
-from fo1.prompts import clean_name
+from fo1.evaluation.formats.limits import FARTHEST, read_name
 
 Fields: TypeAlias = Mapping[str, Any]
 """One row of a file."""
 
 _LISTS = ("images", "annotations", "categories")
+_LARGEST_AREA = 1e10
+"""Where the largest range of size ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class CocoFile:
 
     Attributes:
         path: where it lies.
-        names: by number of the category, in rising order.
+        names: by number of the category, in rising order; several numbers may have one name.
         categories: the rows themselves, by number.
         pictures: rows whose id is a whole number and stands there once, in the order of the file.
         boxes: by id of the picture, in the order of the file.
@@ -59,6 +60,11 @@ class CocoFile:
     boxes: Mapping[int, tuple[TrueBox, ...]]
     broken: tuple[Broken, ...]
 
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """The names, each once, by rising number of the category."""
+        return tuple(dict.fromkeys(self.names.values()))
+
     def listed(self, row: Fields, field: str) -> tuple[str, ...]:
         """Return the names of the categories that a picture lists in a field.
 
@@ -71,7 +77,7 @@ class CocoFile:
         unknown = [number for number in numbers if number not in self.names]
         if unknown:
             raise InputError(f"{field} names category {unknown[0]}, which the file does not list")
-        return tuple(self.names[number] for number in numbers)
+        return tuple(dict.fromkeys(self.names[number] for number in numbers))
 
 
 def read_coco(path: Path, spaces_for: str = "") -> CocoFile:
@@ -130,9 +136,7 @@ def _categories(
             name = row.get("name")
             if isinstance(name, str):
                 name = name.translate({ord(mark): " " for mark in spaces_for})
-            name = clean_name(name)  # type: ignore[arg-type]  # it tells what is no name
-            if name in names.values():
-                raise ValueError(f"a second category is called {name!r}")
+            name = read_name(name)
         except ValueError as error:
             broken.append(Broken(f"category {row['id']}", str(error)))
             continue
@@ -164,14 +168,14 @@ def _true_box(row: Fields, names: Mapping[int, str]) -> TrueBox:
     """
     name = names[_known(row, "category_id", names)]
     box = row.get("bbox")
-    if not (isinstance(box, list) and len(box) == 4 and all(map(_is_finite, box))):
-        raise ValueError(f"bbox is {str(box)[:60]}, need [x, y, width, height]")
+    if not (isinstance(box, list) and len(box) == 4 and all(map(_is_pixel, box))):
+        raise ValueError(f"bbox is {str(box)[:60]}, need [x, y, width, height] in pixels")
     x, y, width, height = map(float, box)
     if min(width, height) < 0:
         raise ValueError(f"bbox has the sides {width:g} and {height:g}, need 0 or more")
     area, crowd = row.get("area", width * height), row.get("iscrowd", 0)
-    if not _is_finite(area) or area < 0:  # it would fall out of every range of size
-        raise ValueError(f"area is {str(area)[:60]}, need a number from 0")
+    if not _is_number(area) or not 0 <= area <= _LARGEST_AREA:  # no range of size would have it
+        raise ValueError(f"area is {str(area)[:60]}, need a number from 0 to {_LARGEST_AREA:g}")
     if crowd not in (0, 1):
         raise ValueError(f"iscrowd is {str(crowd)[:60]}, need 0 or 1")
     corners = (x, y, x + width, y + height)
@@ -190,7 +194,9 @@ def is_whole(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_finite(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return math.isfinite(value) and abs(value) < 1e9
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_pixel(value: object) -> bool:
+    return _is_number(value) and abs(value) < FARTHEST  # NaN fails as well

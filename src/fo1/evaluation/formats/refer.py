@@ -17,9 +17,16 @@ from pathlib import Path
 
 import numpy as np
 
-from fo1.errors import InputError
+from fo1.errors import InputError, short_name
 from fo1.evaluation.example import Broken, Example
-from fo1.evaluation.formats.refer_rows import Instances, Picture, read_pickle, with_area
+from fo1.evaluation.formats.limits import check_length
+from fo1.evaluation.formats.refer_rows import (
+    Instances,
+    Picture,
+    read_pickle,
+    read_size,
+    with_area,
+)
 from fo1.evaluation.formats.tables import TableRow, TableRows, read_tables
 from fo1.geometry import Boxes, Size, as_boxes
 from fo1.pipeline import Request
@@ -109,6 +116,7 @@ def read_refer(
         table = read_pickle(path) if path.suffix == ".p" else read_tables([path])
         instances = path.parent / "instances.json"
         table.files = (path, instances)
+        _check_split(table, path, split)
         known = Instances(instances, pictures)
         expressions = list(_of_refs(table, split, known, layout.many))
     examples = tuple(_examples(table, expressions, ask))
@@ -126,6 +134,16 @@ def _find(data: Path, layout: ReferLayout, split: str) -> Path:
         if place.is_file():
             return place
     raise InputError(f"{places[0]} is missing; expected {' or '.join(names)} beside instances.json")
+
+
+def _check_split(table: TableRows, path: Path, split: str) -> None:
+    """Raises an InputError if a file has refs of other splits alone."""
+    there = {row.values.get("split") for row in table.rows}
+    splits = sorted(one for one in there if isinstance(one, str))
+    if splits and split not in splits:
+        shown = ", ".join(short_name(one, 40) for one in splits[:10])
+        cure = "ask one of these, or give the published file of all splits"
+        raise InputError(f"{path} has no ref of the split {split}, only of {shown}; {cure}")
 
 
 def _pictures_of(path: Path) -> Path:
@@ -177,7 +195,7 @@ def _of_lines(table: TableRows, folder: Path) -> Iterator[_Expression]:
             digits = Path(name).stem.rpartition("_")[2]
             if not digits.isdecimal():
                 raise InputError(f"'image' is {name[:60]!r}; expected COCO_train2014_<number>.jpg")
-            size = row.take("height", int), row.take("width", int)
+            size = read_size(row)
             target = with_area(as_boxes([row.take("bbox", list)]), "bbox, xyxy,")
             picture = Picture(folder / name, int(digits), size, None)
             yield _Expression(row, row.take("sent", str), target, picture)
@@ -192,7 +210,8 @@ def _examples(
     together: dict[int, list[tuple[_Expression, Request]]] = {}
     for one in expressions:
         try:
-            together.setdefault(one.picture.number, []).append((one, ask(one.text)))
+            request = ask(check_length(one.text, "the expression"))
+            together.setdefault(one.picture.number, []).append((one, request))
         except InputError as error:
             table.drop(one.row, error)
     for number, pairs in together.items():

@@ -13,6 +13,7 @@ import numpy as np
 
 from fo1.errors import InputError
 from fo1.evaluation.example import Broken
+from fo1.evaluation.formats.limits import SIDES, check_reach, check_whole
 from fo1.evaluation.formats.tables import TableRow, TableRows
 from fo1.geometry import Boxes, Size, box_area, check_boxes, xywh_to_xyxy
 
@@ -75,7 +76,7 @@ class Instances:
             if str(number) not in self.images:
                 raise InputError(f"instances.json has no image {number}")
             row = TableRow(number, f"image {number}", self.images[str(number)])
-            size = row.take("height", int), row.take("width", int)
+            size = read_size(row)
             objects = [np.zeros((0, 4), np.float32)]
             for one in self.of_image.get(str(number), ()):
                 try:
@@ -127,13 +128,23 @@ def read_pickle(path: Path) -> TableRows:
     return table
 
 
+def read_size(row: TableRow) -> Size:
+    """Return (height, width) of a picture.
+
+    Raises:
+        InputError: a side is missing or is none.
+    """
+    height, width = (check_whole(row.take(s, int), s, SIDES) for s in ("height", "width"))
+    return height, width
+
+
 def with_area(boxes: Boxes, where: str) -> Boxes:
     """Return boxes (N, 4) xyxy that are known to have an area.
 
     Raises:
-        InputError: one has none.
+        InputError: one has none, or is farther away than any picture.
     """
-    if not box_area(check_boxes(boxes, None, where=where)).all():
+    if not box_area(check_reach(check_boxes(boxes, None, where=where), where)).all():
         raise InputError(f"{where}: a box has no area; expected width and height above 0")
     return boxes
 

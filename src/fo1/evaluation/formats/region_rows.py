@@ -4,16 +4,18 @@ import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from fo1.errors import InputError, short_name
 from fo1.evaluation.example import Broken
+from fo1.evaluation.formats.limits import FARTHEST, SIDES, check_length
 
 Item = TypeVar("Item")
 Row = TypeVar("Row")
 Box: TypeAlias = tuple[float, float, float, float]
+
+_SIDES = f"{SIDES[0]} to {SIDES[-1]:,} pixels"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +98,9 @@ def words(row: object, key: str) -> str:
     """Return a text of a row, spaces collapsed.
 
     Raises:
-        InputError: it is missing, no text, or nothing but spaces.
+        InputError: it is missing, no text, too long, or nothing but spaces.
     """
-    text = take(row, key, str)
+    text = check_length(take(row, key, str), repr(key))
     if not text.strip():
         raise InputError(f"{key!r} is empty; expected a text")
     return " ".join(text.split())
@@ -112,11 +114,13 @@ def xywh(box: object, image: object = None) -> Box:
         image: row of the picture; its width and height are looked at if it has any.
 
     Raises:
-        InputError: not four finite numbers, no area, or wholly outside the picture.
+        InputError: not four finite numbers, no area, or wholly outside the picture, which may
+            itself be none.
     """
     numbers = list(box) if isinstance(box, list | tuple) else []
     good = all(
-        isinstance(n, Real) and not isinstance(n, bool) and math.isfinite(n) for n in numbers
+        isinstance(n, int | float) and not isinstance(n, bool) and abs(n) < FARTHEST
+        for n in numbers
     )
     if len(numbers) != 4 or not good or min(numbers[2:]) <= 0:
         shown = short_name(repr(box))
@@ -126,8 +130,12 @@ def xywh(box: object, image: object = None) -> Box:
     x, y, width, height = map(float, numbers)
     limits = [math.inf, math.inf]
     if isinstance(image, dict):
-        given = [image.get("width"), image.get("height")]
-        limits = [float(n) if isinstance(n, Real) else math.inf for n in given]
+        for place, side in enumerate(("width", "height")):
+            given = image.get(side)
+            if isinstance(given, int | float):
+                if not SIDES[0] <= given <= SIDES[-1]:
+                    raise InputError(f"{side} is {short_name(str(given), 40)}; expected {_SIDES}")
+                limits[place] = float(given)
     if x + width <= 0 or y + height <= 0 or x >= limits[0] or y >= limits[1]:
         raise InputError(
             f"the box {numbers} lies outside the picture of {limits[0]:g} x {limits[1]:g} pixels"

@@ -34,11 +34,12 @@ class Estimate:
         return self.show(3)
 
     def show(self, digits: int) -> str:
-        """Return the figure and its interval with so many digits behind the point."""
+        """Return the figure with so many digits behind the point, and its interval if it has one."""
         if np.isnan(self.value):
             return "-"
         value, low, high = (f"{n:.{digits}f}" for n in (self.value, self.low, self.high))
-        return value if np.isnan(self.low) else f"{value} [{low}, {high}]"
+        known = self.low < self.high  # one picture alone, or all alike, tell of no spread
+        return f"{value} [{low}, {high}]" if known else value
 
 
 def resampling(pictures: int, resamples: int = RESAMPLES, seed: int = 0) -> Floats:

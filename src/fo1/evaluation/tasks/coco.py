@@ -37,7 +37,7 @@ class CocoDetection(DetectionTask):
         path = data if data.suffix == ".json" else data / ANNOTATIONS
         folder = path.parent.parent if path.parent.name == "annotations" else path.parent
         file = read_coco(path)
-        names = tuple(file.names.values())
+        names = file.vocabulary
         question = Request(task=Task.DETECT, queries=names, threshold=0.0)
         examples, broken = coco_examples(file, folder / PICTURES, lambda truth: (question,))
         return cls(examples=examples, broken=broken, files=(path,), names={"": names})

@@ -19,6 +19,13 @@ import numpy as np
 
 from fo1.errors import InputError
 from fo1.evaluation.example import Example, Picture, Prediction, Said
+from fo1.evaluation.formats.limits import (
+    COUNTS,
+    QUESTION_LENGTH,
+    check_length,
+    check_whole,
+    read_name,
+)
 from fo1.evaluation.formats.tables import TableRow, find_tables, read_tables
 from fo1.evaluation.metrics.estimates import Floats, accuracy, estimate
 from fo1.evaluation.report import Table
@@ -104,11 +111,12 @@ class Counting(EvalTask[int]):
     @classmethod
     def _example(cls, row: TableRow, pictures: "_Pictures") -> Example[int]:
         values = row.values
-        noun = values["label"] if "label" in values else noun_of(row.take("question", str))
+        noun = values.get("label")
+        if "label" not in values:
+            question = row.take("question", str)
+            noun = noun_of(check_length(question, "'question'", QUESTION_LENGTH))
         right = next((name for name in ("number", "count") if name in values), "answer")
-        number = row.take(right, int)
-        if number < 0:
-            raise InputError(f"{right!r} is {number}; expected 0 or more")
+        number = check_whole(row.take(right, int), repr(right), COUNTS)
         given = values.get("image")
         name = f"{cls.stem.format(row.number)}.jpg"
         if isinstance(given, str):  # the reference's own file, which leaves rows out
@@ -118,7 +126,7 @@ class Counting(EvalTask[int]):
             key=Path(name).stem,
             picture=sha if isinstance(sha, str) and sha else name,
             image=pictures.find(name, values),
-            requests=(Request(task=Task.COUNT, queries=(noun,)),),
+            requests=(Request(task=Task.COUNT, queries=(read_name(noun, "the noun"),)),),
             truth=number,
             image_id=name,
         )
@@ -131,6 +139,10 @@ class Counting(EvalTask[int]):
     def perfect(self, example: Example[int]) -> Prediction:
         """Return the true number."""
         return Prediction.made(example, [], Said(count=example.truth))
+
+    def truth_in_words(self, example: Example[int]) -> str:
+        """Return the noun and its number."""
+        return f"{example.requests[0].queries[0]}: {example.truth}"
 
     def bounds(self, predictions: Predictions) -> Mapping[str, Sequence[Predictions]]:
         """Return who always says the most frequent number, and who counts proposals."""

@@ -24,6 +24,7 @@ import numpy as np
 
 from fo1.errors import FO1Error, InputError
 from fo1.evaluation.example import Example, Prediction, Said
+from fo1.evaluation.formats.limits import QUESTION_LENGTH, check_length
 from fo1.evaluation.formats.tables import TableRow, TableRows, find_tables, read_tables
 from fo1.evaluation.metrics.estimates import Floats, accuracy, ratio
 from fo1.evaluation.metrics.judges import Case, Judge, Ratings, find_judge, token_f1
@@ -76,9 +77,8 @@ class FerretBench(EvalTask[Reasoning]):
         (path,) = find_tables(data, *where)
         folder = path.parent
         table = read_tables([path])
-        context, reference = (
-            _texts(read_tables([folder / name])) for name in ("context.jsonl", "answer.jsonl")
-        )
+        others = [read_tables([folder / name]) for name in ("context.jsonl", "answer.jsonl")]
+        context, reference = map(_texts, others)
         examples: dict[str, Example[Reasoning]] = {}
         for row in table.rows:
             try:
@@ -88,15 +88,16 @@ class FerretBench(EvalTask[Reasoning]):
                     raise InputError(f"a second question {number}; expected one")
                 if number not in context or number not in reference:
                     raise InputError(f"question {number} lacks a context or a reference answer")
-                truth = Reasoning(row.take("text", str), context[number], reference[number])
+                text = check_length(row.take("text", str), "'text'", QUESTION_LENGTH)
+                truth = Reasoning(text, context[number], reference[number])
                 examples[key] = _example(key, row, truth, folder.parent)
             except InputError as error:
                 table.drop(row, error)
-        files = (*table.files, folder / "context.jsonl", folder / "answer.jsonl")
+        tables = (table, *others)
         return cls(
             examples=tuple(examples.values()),
-            broken=tuple(table.broken),
-            files=files,
+            broken=tuple(bad for each in tables for bad in each.broken),
+            files=tuple(path for each in tables for path in each.files),
             judge=find_judge(folder.parent),
             rule=_rule(folder.parent / "rule.json"),
         )
@@ -148,6 +149,10 @@ class FerretBench(EvalTask[Reasoning]):
         """Return the regions that the question is about."""
         boxes = np.zeros((0, 4), np.float32) if example.boxes is None else example.boxes
         return boxes, tuple(region_token(region) for region in range(len(boxes)))
+
+    def truth_in_words(self, example: Example[Reasoning]) -> str:
+        """Return GPT-4's answer."""
+        return example.truth.reference
 
     def _cases(self, predictions: Predictions) -> list[Case]:
         return [
@@ -215,9 +220,19 @@ def _pixels(shares: Sequence[Sequence[float]], path: Path) -> Boxes:
 
 
 def _texts(table: TableRows) -> dict[int, str]:
-    """Return the texts of a file by question; rows without one are left out."""
-    rows = ((row.values.get("question_id"), row.values.get("text")) for row in table.rows)
-    return {key: text for key, text in rows if isinstance(key, int) and isinstance(text, str)}
+    """Return the texts of a file by question; rows that have none of their own are noted."""
+    texts: dict[int, str] = {}
+    for row in table.rows:
+        try:
+            number, text = row.take("question_id", int), row.take("text", str)
+            if number in texts:
+                raise InputError(f"a second text for question {number}; expected one")
+            if not text.strip():
+                raise InputError(f"the text for question {number} is empty; expected some")
+            texts[number] = text
+        except InputError as error:
+            table.drop(row, error)
+    return texts
 
 
 def _rule(path: Path) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from fo1.evaluation.example import Example, Prediction, Said
 from fo1.evaluation.formats.refer import ReferLayout, Referred, read_refer
 from fo1.evaluation.metrics.estimates import Floats, accuracy, estimate
-from fo1.evaluation.metrics.references import (
+from fo1.evaluation.metrics.referring import (
     HIT_IOU,
     best_pairs,
     boxes_of,

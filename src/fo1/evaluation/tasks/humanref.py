@@ -16,12 +16,13 @@ import numpy as np
 
 from fo1.errors import InputError
 from fo1.evaluation.example import Example, Prediction, Said
+from fo1.evaluation.formats.limits import check_length, check_reach
 from fo1.evaluation.formats.refer_rows import with_area
 from fo1.evaluation.formats.tables import TableRow, find_tables, read_tables
 from fo1.evaluation.metrics.boxes import overlaps
 from fo1.evaluation.metrics.estimates import Floats, accuracy, estimate
 from fo1.evaluation.metrics.ranking import COCO_IOUS
-from fo1.evaluation.metrics.references import (
+from fo1.evaluation.metrics.referring import (
     best_pairs,
     boxes_of,
     count_in_order,
@@ -193,18 +194,19 @@ def _example(row: TableRow, folder: Path) -> Example[People]:
         raise InputError(f"'id' is {str(number)[:40]!r}; expected a number or a name")
     if not name:
         raise InputError("'image_name' is empty; expected the name of a file in images")
-    text, domain = row.take("referring", str), row.take("domain", str)
+    text, domain = check_length(row.take("referring", str), "'referring'"), row.take("domain", str)
     given = [] if domain == REJECTION else row.take("answer_boxes", list)
     answers = with_area(as_boxes(given, where="answer_boxes"), "answer_boxes")
     if domain != REJECTION and not len(answers):
         raise InputError(f"'answer_boxes' is empty in the domain {domain[:40]!r}; expected a box")
-    candidates = row.take("candidate_boxes", list)
+    given = check_boxes(row.take("candidate_boxes", list), None, where="candidate_boxes")
+    candidates = check_reach(given, "candidate_boxes")
     return Example(
         key=str(number),
         picture=name,
         image=folder / name,
         requests=(Request(task=Task.DETECT, queries=(text,)),),
-        truth=People(text, answers, check_boxes(candidates, None, where="candidate_boxes"), domain),
+        truth=People(text, answers, candidates, domain),
         image_id=number,
     )
 

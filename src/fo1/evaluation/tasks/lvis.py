@@ -68,7 +68,7 @@ class LvisDetection(DetectionTask):
             examples=examples,
             broken=broken,
             files=(path,),
-            names={"": tuple(file.names.values())},
+            names={"": file.vocabulary},
             groups=groups,
         )
 

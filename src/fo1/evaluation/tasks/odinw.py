@@ -66,7 +66,7 @@ class OdinW13(DetectionTask):
             if path is None:
                 raise InputError(f"{paths[0]} is missing; all thirteen data sets are needed")
             file = read_coco(path)
-            names[part] = tuple(file.names.values())
+            names[part] = file.vocabulary
             own, bad = coco_examples(
                 file,
                 path.parent,

@@ -27,12 +27,13 @@ from fo1.evaluation.detection.tables import count_table, part_table, recall_tabl
 from fo1.evaluation.detection.task import SPREAD, DetectionExample, DetectionTask
 from fo1.evaluation.example import Broken, Prediction
 from fo1.evaluation.formats.coco import CocoFile, Fields, read_coco
+from fo1.evaluation.formats.limits import read_name
 from fo1.evaluation.metrics.estimates import Floats
 from fo1.evaluation.metrics.ranking import mean_of_known, weighted_precision
 from fo1.evaluation.report import Table
 from fo1.evaluation.task import Figure, Predictions
 from fo1.pipeline import Request
-from fo1.prompts import Task, clean_name
+from fo1.prompts import Task
 
 PROPER_NOUNS = ("celebrity", "landmark", "logo")
 SUBSETS = (*PROPER_NOUNS, "color", "material", "negation", "position", "relationship")
@@ -70,7 +71,7 @@ class OvdEval(DetectionTask):
                 partly=lambda row, part=part, file=file: (_asked(file, row, part), ()),
             )
             absent = [name for example in own for name in example.truth.absent or ()]
-            names[part] = tuple(dict.fromkeys([*file.names.values(), *absent]))
+            names[part] = tuple(dict.fromkeys([*file.vocabulary, *absent]))
             examples += own
             broken += [
                 Broken(f"{part} {one.key.removeprefix(f'{part} ')}", one.problem) for one in bad
@@ -98,7 +99,8 @@ class OvdEval(DetectionTask):
         """Return tables by score, sub-data set and number of proposals."""
         pools = self.pools(predictions)
         tables = self.score_tables(pools, weights)
-        tables.append(part_table({k: self.figures_of(p, weights) for k, p in pools.items()}, pools))
+        each = {part: self.figures_of(pool, weights) for part, pool in pools.items()}
+        tables.append(part_table(each, pools, SUBSETS))
         tables.append(recall_table(self.pairs(predictions), weights[: SPREAD + 1]))
         return [*tables, count_table(list(pools.values()))]
 
@@ -141,13 +143,13 @@ def _asked(file: CocoFile, row: Fields, part: str) -> tuple[str, ...]:
         ValueError: the row lacks them.
     """
     if part in EVERY_NAME:
-        return tuple(file.names.values())
+        return file.vocabulary
     names: list[str] = []
     for field in ("text", "neg_text"):
         texts = row.get(field)
         if not isinstance(texts, list):
             raise InputError(f"{field} is {str(texts)[:60]!r}, need a list of names")
-        names += [clean_name(text) for text in texts]
+        names += [read_name(text, field) for text in texts]
     if not names:
         raise InputError("text and neg_text are empty, need a name to look for")
     return tuple(dict.fromkeys(names))

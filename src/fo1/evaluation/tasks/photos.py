@@ -15,11 +15,11 @@ from typing import ClassVar, TypeAlias
 import numpy as np
 
 from fo1.evaluation.detection.federated import FOUND_IOU
+from fo1.evaluation.detection.photo_set import Photo
 from fo1.evaluation.example import Example, Prediction, Said
-from fo1.evaluation.formats.photo_set import Photo
 from fo1.evaluation.metrics.boxes import overlaps
 from fo1.evaluation.metrics.estimates import Floats, accuracy, auroc, macro_accuracy, ratio
-from fo1.evaluation.metrics.references import best_region, boxes_of, largest
+from fo1.evaluation.metrics.referring import best_region, boxes_of, largest
 from fo1.evaluation.task import Figure, Predictions
 from fo1.evaluation.tasks.folder import Folder
 from fo1.pipeline import DEFAULT_THRESHOLD, Request
@@ -75,7 +75,7 @@ class Photos(Folder):
             figures.append(_share(REFERRING, _referred(pairs, best_region), weights))
         if any(example.truth.counting for example in self.examples):
             figures += _counting(_counted(pairs), weights)
-        if any(example.truth.absent is not None for example in self.examples):
+        if any(_probed(example.truth, self.names) for example in self.examples):
             figures += self._refusing(pairs, weights)
         return [*figures, *_naming(self._named(pairs), weights)]
 

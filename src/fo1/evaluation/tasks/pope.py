@@ -20,6 +20,7 @@ import numpy as np
 
 from fo1.errors import InputError
 from fo1.evaluation.example import Example, Prediction, Said
+from fo1.evaluation.formats.limits import QUESTION_LENGTH, check_length
 from fo1.evaluation.formats.tables import TableRow, find_tables, read_tables
 from fo1.evaluation.metrics.estimates import Bools, Floats, f1, ratio
 from fo1.evaluation.report import Table
@@ -144,6 +145,12 @@ class Pope(EvalTask[tuple[Poll, ...]]):
         words = [read_answer(_text(said)) for said in prediction.said]
         return float(np.mean([w != p.label for w, p in zip(words, example.truth, strict=True)]))
 
+    def truth_in_words(self, example: Example[tuple[Poll, ...]]) -> str:
+        """Return every question with its label."""
+        pairs = zip(example.requests, example.truth, strict=True)
+        asked = ((one.queries[0].removesuffix(ONE_WORD).strip(), poll) for one, poll in pairs)
+        return "; ".join(f"{question} {poll.label}" for question, poll in asked)
+
     def _answers(self, predictions: Predictions) -> "_Answers":
         rows = [
             (picture, poll.category, poll.label == "yes", read_answer(text), text)
@@ -211,7 +218,8 @@ def _question(row: TableRow) -> tuple[int, str, Request, Word]:
         raise InputError("'image' is empty; expected the name of a picture")
     if label != "yes" and label != "no":
         raise InputError(f"'label' is {label[:40]!r}; expected 'yes' or 'no'")
-    text = f"{clean_name(row.take('text', str))} {ONE_WORD}"
+    question = check_length(row.take("text", str), "'text'", QUESTION_LENGTH)
+    text = f"{clean_name(question)} {ONE_WORD}"
     return (
         row.take("question_id", int),
         picture,

@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from fo1.errors import InputError
+from fo1.evaluation.formats.limits import check_length
 from fo1.evaluation.formats.region_rows import Region, find_picture, gather, read_json, take, xywh
 from fo1.evaluation.metrics.estimates import Floats
 from fo1.evaluation.metrics.sentence_similarity import SentenceEncoder, find_sentence_model
@@ -51,6 +52,7 @@ class _RegionNames(RegionTask[str]):
             name, image_id = take(image, "file_name", str), take(image, "id", int, str)
             if not isinstance(category, str) or not clean_category(category).strip():
                 raise InputError(f"the category is {str(category)[:60]!r}, expected a name")
+            check_length(category, "the category")
             return Region(
                 key=f"{image_id}/{number}",
                 picture=find_picture(path.parent, name, FOLDERS),

@@ -113,6 +113,10 @@ class RegionTask(EvalTask[tuple[Item, ...]]):
         assert example.boxes is not None
         return example.boxes, tuple(self.answer(truth) for truth in example.truth)
 
+    def truth_in_words(self, example: Example[tuple[Item, ...]]) -> str:
+        """Return what is to be said, region by region."""
+        return "; ".join(map(self.answer, example.truth))
+
     def _all(self, texts: Sequence[str]) -> list[Prediction]:
         """Return the predictions that give these N answers."""
         left = iter(texts)

@@ -20,6 +20,7 @@ import numpy as np
 from fo1.errors import InputError
 from fo1.evaluation.example import Broken
 from fo1.evaluation.formats.coco import CocoFile, read_coco
+from fo1.evaluation.formats.refer_rows import read_size
 from fo1.evaluation.formats.tables import TableRow
 from fo1.evaluation.metrics.estimates import Bools
 from fo1.geometry import Boxes, Size, as_boxes, box_area, clip_boxes
@@ -91,7 +92,7 @@ def coco_relations(path: Path, seed: int) -> tuple[list[RelationPicture], list[B
         seed: of the choice of boxes and pairs; each picture has its own, whatever the order.
 
     Raises:
-        InputError: the file cannot be read.
+        InputError: the file cannot be read, or no two of its boxes can be asked about.
     """
     file = read_coco(path)
     broken, folder, groups = list(file.broken), _folder(path), _groups(file)
@@ -107,6 +108,12 @@ def coco_relations(path: Path, seed: int) -> tuple[list[RelationPicture], list[B
             continue
         if picture is not None:
             found[picture.name] = picture
+    if not found and not broken:
+        boxes = sum(map(len, file.boxes.values()))
+        raise InputError(
+            f"{path}: {boxes} boxes in {len(file.pictures)} pictures, but no pair to ask about; "
+            "give pictures with two boxes or more that are clearly apart or of different size"
+        )
     return list(found.values()), broken
 
 
@@ -185,9 +192,7 @@ def _picture(
     row: TableRow, file: CocoFile, groups: Mapping[str, str], folder: Path, seed: int
 ) -> RelationPicture | None:
     """Return the questions about a picture; None where there is nothing to ask."""
-    name, size = row.take("file_name", str), (row.take("height", int), row.take("width", int))
-    if min(size) < 1:
-        raise InputError(f"height and width are {size}; expected 1 or more")
+    name, size = row.take("file_name", str), read_size(row)
     given = [one for one in file.boxes[row.values["id"]] if not one.crowd]
     annotated = sorted(given, key=lambda one: one.number)  # whatever their order in the file
     boxes = clip_boxes(as_boxes([one.box for one in annotated]), size)

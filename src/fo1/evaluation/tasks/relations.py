@@ -20,6 +20,7 @@ import numpy as np
 
 from fo1.errors import InputError
 from fo1.evaluation.example import Example, Prediction, Said
+from fo1.evaluation.formats.limits import QUESTION_LENGTH, check_length, check_reach
 from fo1.evaluation.formats.tables import TableRow, find_tables, read_tables
 from fo1.evaluation.metrics.estimates import Floats, accuracy
 from fo1.evaluation.task import EvalTask, Figure, Predictions
@@ -138,7 +139,7 @@ class Relations(EvalTask[Questions]):
         return _saying(example, [question.answer for question in example.truth])
 
     def bounds(self, predictions: Predictions) -> Mapping[str, Sequence[Predictions]]:
-        """Return who always gives the most frequent kind of answer."""
+        """Return who always gives the most frequent kind of answer, and the true answers."""
         often = Counter(_habit(question) for example in self.examples for question in example.truth)
         word = max(("yes", "no"), key=lambda habit: often[habit])
         first = often["first region"] >= often["another region"]
@@ -147,7 +148,10 @@ class Relations(EvalTask[Questions]):
             for example in self.examples
         ]
         pairs = zip(self.examples, answers, strict=True)
-        return {"majority": [[_saying(example, each) for example, each in pairs]]}
+        return {
+            "majority": [[_saying(example, each) for example, each in pairs]],
+            "true answers": [[self.perfect(example) for example in self.examples]],
+        }
 
     def expected(self, predictions: Predictions, weights: Floats) -> Mapping[str, list[Figure]]:
         """Return what an even draw gets: from yes and no, or from the regions of the question."""
@@ -173,10 +177,15 @@ class Relations(EvalTask[Questions]):
         boxes = np.zeros((0, 4), np.float32) if example.boxes is None else example.boxes
         return boxes, tuple(region_token(region) for region in range(len(boxes)))
 
+    def truth_in_words(self, example: Example[Questions]) -> str:
+        """Return every question with its answer."""
+        return "; ".join(f"{one.text} {one.answer}" for one in example.truth)
+
 
 def _read_row(row: TableRow) -> tuple[str, Boxes, RelationQuestion]:
-    boxes = check_boxes(row.take("boxes", list), None)
-    text, answer = row.take("question", str), row.take("answer", str).strip().lower()
+    boxes = check_reach(check_boxes(row.take("boxes", list), None), "boxes")
+    text = check_length(row.take("question", str), "'question'", QUESTION_LENGTH)
+    answer = row.take("answer", str).strip().lower()
     ask(text, num_regions=len(boxes))
     cited = regions_in(answer)
     if answer not in ("yes", "no") and (len(cited) != 1 or answer != region_token(cited[0])):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 
@@ -21,8 +21,8 @@ from fo1.errors import InputError
 from fo1.evaluation.detection.federated import Labelled
 from fo1.evaluation.example import Broken
 from fo1.evaluation.formats.coco import CocoFile, Fields, TrueBox, is_whole, read_coco, read_object
+from fo1.evaluation.formats.limits import COUNTS, SIDES, check_whole, read_name
 from fo1.geometry import Size, check_boxes
-from fo1.prompts import clean_name
 
 T = TypeVar("T")
 _Row: TypeAlias = tuple[str, Fields]
@@ -95,7 +95,7 @@ def load_photo_set(data: Path) -> PhotoSet:
         else:
             rows = {key: of_all.get(row["id"], ()) for key, of_all in more.items()}
             photos.append(_photo(row, coco, rows, broken))
-    return PhotoSet(tuple(photos), tuple(coco.names.values()), tuple(broken), coco.path)
+    return PhotoSet(tuple(photos), coco.vocabulary, tuple(broken), coco.path)
 
 
 def _annotation_file(data: Path) -> Path:
@@ -121,19 +121,19 @@ def _check_picture(row: Fields, coco: CocoFile) -> None:
     if not isinstance(name, str) or not name:
         raise ValueError(f"file_name is {str(name)[:60]!r}, need a text")
     for side in ("width", "height"):
-        if not is_whole(row.get(side)) or row[side] < 1:
-            raise ValueError(f"{side} is {str(row.get(side))[:60]}, need a whole number above 0")
-    listed: list[Any] = []
+        check_whole(row.get(side), side, SIDES)
+    seen: set[int] = set()
+    lists: dict[str, str] = {}
     for key in _LISTS:
         part = row.get(key, [])
         if not isinstance(part, list):
             raise ValueError(f"{key} is {str(part)[:60]}, need a list")
-        listed += part
-    seen: set[int] = set()
-    for number in listed:
-        if not is_whole(number) or number not in coco.names or number in seen:
-            raise ValueError(f"its lists hold {str(number)[:60]}, need every category at most once")
-        seen.add(number)
+        for number in part:
+            known = is_whole(number) and number in coco.names and number not in seen
+            if not known or lists.setdefault(coco.names[number], key) != key:
+                found = str(number)[:60]
+                raise ValueError(f"its lists hold {found}, need every category at most once")
+            seen.add(number)
 
 
 def _usable(row: Fields, coco: CocoFile, broken: list[Broken]) -> list[TrueBox]:
@@ -176,7 +176,7 @@ def _photo(
 def _labelled(
     row: Fields, due: Sequence[TrueBox], ignore: Sequence[TrueBox], coco: CocoFile
 ) -> Labelled:
-    place = {name: index for index, name in enumerate(coco.names.values())}
+    place = {name: index for index, name in enumerate(coco.vocabulary)}
     present, absent = ({coco.names[n] for n in row.get(key, ())} for key in (_EXHAUSTIVE, _ABSENT))
     if not any(key in row for key in _LISTS):  # plain COCO: everything was looked for
         present = {one.name for one in (*due, *ignore)}
@@ -224,18 +224,16 @@ def _expression(place: Mapping[int, int], row: Fields) -> tuple[str, int]:
     target = row.get("annotation_id")
     if not is_whole(target) or target not in place:
         raise ValueError(f"annotation_id is {str(target)[:60]}, which is no box of the picture")
-    return clean_name(row.get("expression", "")), place[target]
+    return read_name(row.get("expression", ""), "expression"), place[target]
 
 
 def _count(row: Fields) -> tuple[str, int]:
-    answer = row.get("answer")
-    if not is_whole(answer) or answer < 0:
-        raise ValueError(f"answer is {str(answer)[:60]}, need a whole number from 0")
-    return clean_name(row.get("noun", "")), answer
+    answer = check_whole(row.get("answer"), "answer", COUNTS)
+    return read_name(row.get("noun", ""), "noun"), answer
 
 
 def _names(row: Fields) -> list[str]:
     names = row.get("names")
     if not isinstance(names, list):
         raise ValueError(f"names is {str(names)[:60]}, need a list of names")
-    return [clean_name(name) for name in names]
+    return [read_name(name) for name in names]
