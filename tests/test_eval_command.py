@@ -20,7 +20,10 @@ PICTURES = {
     "coffee.jpg": ROOT / "examples/photos/coffee.jpg",
     "chelsea.jpg": ROOT / "tests/fixtures/photos/chelsea.jpg",
 }
-FILES = ["reliability.png", "report.md", "rows.jsonl", "settings.json", "summary.json", "worst"]
+FILES = [
+    *("predictions.jsonl", "reliability.png", "report.md", "rows.jsonl"),
+    *("settings.json", "summary.json", "worst"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -183,6 +183,8 @@ def _write(planned: Plan, told: Told, record: Mapping[str, Any]) -> tuple[Summar
     content["tables"] = [table.to_dict() for table in tables]
     write_beside(out / "summary.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
     write_beside(out / "report.md", report(task, summary, tables, record))
+    for name, text in task.exports(told[MODEL.name]).items():
+        write_beside(out / name, text)
     if summary.chances:
         save_picture(plot(summary.chances), out / "reliability.png")
     save_worst(task, told[MODEL.name], out / "worst")

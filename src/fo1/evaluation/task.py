@@ -172,6 +172,10 @@ class EvalTask(ABC, Generic[Truth]):
         """Return the true answer where it is words, to be written above a wrong one."""
         return ""
 
+    def exports(self, predictions: Predictions) -> Mapping[str, str]:
+        """Return what official scorers read, by the name of the file."""
+        return {}
+
     def first(self, limit: int) -> Self:
         """Return the task with its first examples alone."""
         return replace(self, examples=self.examples[:limit])

@@ -115,6 +115,10 @@ def test_a_random_file_scores_as_pycocotools_says(tmp_path, seed) -> None:
     predictions = guesses(task, rng, ties=True)
     official = pycocotools_figures(rows, results(task, rows, predictions))
     assert figures(task, predictions) == pytest.approx(official, abs=1e-6, nan_ok=True)
+    written = json.loads(task.exports(predictions)["coco_results.json"])
+    assert len(written) == len(results(task, rows, predictions))
+    again = pycocotools_figures(rows, written)  # sides have two decimals in the file
+    assert again == pytest.approx(official, abs=0.02, nan_ok=True)
 
 
 def test_rows_in_any_order_give_the_same(tmp_path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from fo1.evaluation.detection.truth import DetectionTruth
 from fo1.evaluation.example import Broken, Example
 from fo1.evaluation.formats.coco import CocoFile, Fields
+from fo1.geometry import Size
 from fo1.pipeline import Request
 
 Asking: TypeAlias = Callable[[DetectionTruth], tuple[Request, ...]]
@@ -23,6 +24,7 @@ def coco_examples(
     part: str = "",
     file_name: Callable[[Fields], str] | None = None,
     partly: Callable[[Fields], tuple[tuple[str, ...], tuple[str, ...]]] | None = None,
+    sized: bool = True,
 ) -> tuple[tuple[Example[DetectionTruth], ...], tuple[Broken, ...]]:
     """Return one example per picture, and all rows that cannot be used.
 
@@ -34,6 +36,7 @@ def coco_examples(
         file_name: tells where a picture lies in the folder; its "file_name" if None.
         partly: tells the names that are known to be absent and those not all marked, where only
             some names were looked for. It and `file_name` may raise ValueError.
+        sized: whether pictures must have the size that the file gives.
     """
     examples: list[Example[DetectionTruth]] = []
     broken = [Broken(f"{part} {bad.key}".strip(), bad.problem) for bad in file.broken]
@@ -50,11 +53,20 @@ def coco_examples(
                     requests=asking(truth),
                     truth=truth,
                     image_id=f"{part}/{row['id']}" if part else row["id"],
+                    image_size=_size(row) if sized else None,
                 )
             )
         except ValueError as error:
             broken.append(Broken(f"{part} image {row['id']}".strip(), str(error)))
     return tuple(examples), tuple(broken)
+
+
+def _size(row: Fields) -> Size | None:
+    """Return (height, width) of a picture's row, None where it does not say."""
+    height, width = row.get("height"), row.get("width")
+    if isinstance(height, int) and isinstance(width, int) and min(height, width) > 0:
+        return height, width
+    return None
 
 
 def text_field(row: Fields, field: str) -> str:

@@ -7,6 +7,7 @@ are written, so the two may differ by a little.
 Legend: P pictures, K names, M true boxes, R rows of weights, T IoU thresholds, A ranges of size.
 """
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -50,11 +51,14 @@ class DetectionTask(EvalTask[DetectionTruth]):
     Args:
         names: by data set (`DetectionTruth.part`), the names that may be found in its pictures.
         groups: by figure, such as "APr", the names whose mean it is.
+        numbers: by name the category's id, for files of results; empty if there are several files.
     """
 
     names: Mapping[str, tuple[str, ...]] = field(repr=False)
     groups: Mapping[str, frozenset[str]] = field(default_factory=dict, repr=False)
+    numbers: Mapping[str, int] = field(default_factory=dict, repr=False)
 
+    packages: ClassVar[tuple[str, ...]] = ("faster_coco_eval",)
     most: ClassVar[int | None] = 100
     federated: ClassVar[bool] = False
     """Whether only some names were looked for in each picture, as in LVIS."""
@@ -190,6 +194,26 @@ class DetectionTask(EvalTask[DetectionTruth]):
             joined[kind] = Chances(pictures, chance, outcome)
         return joined
 
+    def exports(self, predictions: Predictions) -> Mapping[str, str]:
+        """Return COCO results, as pycocotools and evaluation servers read them."""
+        if not self.numbers:
+            return {}
+        rows = [
+            {
+                "image_id": example.image_id,
+                "category_id": self.numbers[label],
+                "bbox": _xywh(prediction.boxes[region]),
+                "score": score,
+            }
+            for _, example, prediction in self.pairs(predictions)
+            for said in prediction.said
+            for label, region, score in zip(
+                said.labels, said.regions.tolist(), said.scores.tolist(), strict=True
+            )
+            if label in self.numbers and 0 <= region < len(prediction.boxes)
+        ]
+        return {"coco_results.json": json.dumps(rows) + "\n"}
+
     def true_boxes(self, example: DetectionExample) -> Boxes | None:
         """Return the true boxes, each once; crowds are none."""
         return example.truth.distinct
@@ -211,3 +235,7 @@ class DetectionTask(EvalTask[DetectionTruth]):
         marks = zip(truth.labels, truth.crowd, strict=True)
         labels = tuple(f"{label} (crowd)" if crowd else label for label, crowd in marks)
         return truth.boxes.astype(np.float32), labels
+
+
+def _xywh(box: Floats) -> list[float]:
+    return [round(float(side), 2) for side in (box[0], box[1], *(box[2:] - box[:2]))]

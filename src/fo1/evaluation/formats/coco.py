@@ -65,6 +65,11 @@ class CocoFile:
         """The names, each once, by rising number of the category."""
         return tuple(dict.fromkeys(self.names.values()))
 
+    @property
+    def numbers(self) -> Mapping[str, int]:
+        """The first category's id, by name."""
+        return {name: number for number, name in sorted(self.names.items(), reverse=True)}
+
     def listed(self, row: Fields, field: str) -> tuple[str, ...]:
         """Return the names of the categories that a picture lists in a field.
 

@@ -229,4 +229,5 @@ def _examples(
             requests=tuple(request for _, request in pairs),
             truth=Referred(tuple(one.text for one, _ in pairs), targets, objects, picture.size),
             image_id=number,
+            image_size=picture.size,
         )

@@ -40,4 +40,10 @@ class CocoDetection(DetectionTask):
         names = file.vocabulary
         question = Request(task=Task.DETECT, queries=names, threshold=0.0)
         examples, broken = coco_examples(file, folder / PICTURES, lambda truth: (question,))
-        return cls(examples=examples, broken=broken, files=(path,), names={"": names})
+        return cls(
+            examples=examples,
+            broken=broken,
+            files=(path,),
+            names={"": names},
+            numbers=file.numbers,
+        )

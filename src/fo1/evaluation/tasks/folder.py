@@ -9,6 +9,7 @@ counts as looked for everywhere, as in plain COCO.
 Legend: P pictures, R rows of weights, M true boxes, D detections, T IoU thresholds.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -70,6 +71,7 @@ class Folder(EvalTask[Photo]):
                     requests=cls.requests(photo, found.names),
                     truth=photo,
                     image_id=photo.number,
+                    image_size=photo.image_size,
                 )
                 for photo in found.photos
             ),
@@ -180,6 +182,11 @@ class Folder(EvalTask[Photo]):
             {"image_id": example.truth.number, "detections": list(self._rows(prediction))}
             for _, example, prediction in self.pairs(predictions)
         ]
+
+    def exports(self, predictions: Predictions) -> Mapping[str, str]:
+        """Return the lines of `submission`."""
+        lines = [json.dumps(row) + "\n" for row in self.submission(predictions)]
+        return {"predictions.jsonl": "".join(lines)}
 
     def _rows(self, prediction: Prediction) -> Iterator[dict[str, Any]]:
         found = self._found(prediction)

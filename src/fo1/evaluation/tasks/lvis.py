@@ -70,6 +70,7 @@ class LvisDetection(DetectionTask):
             files=(path,),
             names={"": file.vocabulary},
             groups=groups,
+            numbers=file.numbers,
         )
 
 

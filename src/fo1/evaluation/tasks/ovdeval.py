@@ -68,6 +68,7 @@ class OvdEval(DetectionTask):
                 _picture_folder(path),
                 lambda truth: (Request(task=Task.DETECT, queries=truth.judged(()), threshold=0.0),),
                 part=part,
+                sized=False,  # nothing says that its files give sizes with care
                 partly=lambda row, part=part, file=file: (_asked(file, row, part), ()),
             )
             absent = [name for example in own for name in example.truth.absent or ()]
