@@ -15,8 +15,9 @@ import yaml
 from PIL import Image
 
 from fo1.errors import FO1Error, InputError
-from fo1.evaluation.example import Example, Prediction, Said
+from fo1.evaluation.example import Example
 from fo1.evaluation.metrics.estimates import accuracy
+from fo1.evaluation.prediction import Prediction, Said
 from fo1.evaluation.runner import evaluate
 from fo1.evaluation.task import EvalTask, Figure
 from fo1.evaluation.tasks import TASKS

@@ -18,7 +18,8 @@ from typing import Any, Final
 import numpy as np
 
 from fo1 import tags
-from fo1.evaluation.example import Example, Prediction, Said
+from fo1.evaluation.example import Example
+from fo1.evaluation.prediction import Prediction, Said
 from fo1.evaluation.task import AnyTask
 from fo1.geometry import Boxes
 from fo1.parsing import parse_count

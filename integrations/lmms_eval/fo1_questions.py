@@ -16,7 +16,7 @@ from typing import Final, Literal, TypeAlias, get_args
 
 from fo1 import tags
 from fo1.errors import InputError
-from fo1.evaluation.example import Prediction, Said
+from fo1.evaluation.prediction import Prediction, Said
 from fo1.geometry import Size
 from fo1.parsing import plain_text
 from fo1.pipeline import Request

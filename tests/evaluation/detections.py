@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fo1.evaluation.example import Prediction, Said
+from fo1.evaluation.prediction import Prediction, Said
 
 FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 KINDS = ("proposal", "head", "fusion")

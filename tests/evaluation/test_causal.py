@@ -2,9 +2,9 @@ import numpy as np
 
 from fo1.evaluation.causal import Pair, choose_pair, columns, contestant_rng, gap, swap_table
 from fo1.evaluation.contestants import MODEL, SWAPPED, swapped
-from fo1.evaluation.example import Prediction, Said
 from fo1.evaluation.metrics.estimates import Estimate, resampling
 from fo1.evaluation.predicting import Predictor
+from fo1.evaluation.prediction import Prediction, Said
 from tests.evaluation.toy import Toy
 
 

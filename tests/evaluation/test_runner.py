@@ -14,9 +14,9 @@ import torch
 
 from fo1.errors import InputError
 from fo1.evaluation.contestants import MODEL, SHUFFLED, SWAPPED, TEXT_ONLY, ZEROED
-from fo1.evaluation.example import Prediction
 from fo1.evaluation.metrics.estimates import resampling
 from fo1.evaluation.predicting import Predictor
+from fo1.evaluation.prediction import Prediction
 from fo1.evaluation.processes import Processes
 from fo1.evaluation.run_folder import RunFolder
 from fo1.evaluation.runner import evaluate, run

@@ -1,7 +1,7 @@
 import numpy as np
 from PIL import Image
 
-from fo1.evaluation.example import Prediction, Said
+from fo1.evaluation.prediction import Prediction, Said
 from fo1.evaluation.reliability import plot
 from fo1.evaluation.task import Chances
 from fo1.evaluation.worst import save_worst

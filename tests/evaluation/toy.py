@@ -9,9 +9,10 @@ import numpy as np
 from PIL import Image
 
 from fo1.evaluation.contestants import MODEL, SWAPPED, TEXT_ONLY
-from fo1.evaluation.example import Broken, Example, Prediction, Said
+from fo1.evaluation.example import Broken, Example
 from fo1.evaluation.metrics.estimates import Floats, accuracy
 from fo1.evaluation.predicting import Predictor
+from fo1.evaluation.prediction import Prediction, Said
 from fo1.evaluation.processes import Processes
 from fo1.evaluation.run_folder import RunFolder
 from fo1.evaluation.runner import run

@@ -1,1 +1,1 @@
-"""Measures a model: figures with intervals, on drawn scenes and on annotated photographs."""
+"""Benchmarks: a task, what a model says of it, figures with intervals beside floors and published ones."""

@@ -16,8 +16,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from fo1.evaluation.example import Prediction
 from fo1.evaluation.metrics.estimates import Floats, accuracy, estimate
+from fo1.evaluation.prediction import Prediction
 from fo1.evaluation.report import Table
 
 Column: TypeAlias = tuple[int, str]

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from fo1.evaluation.causal import choose_pair
-from fo1.evaluation.example import Prediction
+from fo1.evaluation.prediction import Prediction
 from fo1.models.encoding import RegionEmbeddings
 from fo1.pipeline import Scene
 from fo1.pipeline.engine import Engine

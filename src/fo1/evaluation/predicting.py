@@ -13,7 +13,8 @@ from PIL import Image
 from fo1.errors import FO1Error
 from fo1.evaluation.causal import contestant_rng
 from fo1.evaluation.contestants import MODEL, Contestant
-from fo1.evaluation.example import Example, Prediction
+from fo1.evaluation.example import Example
+from fo1.evaluation.prediction import Prediction
 from fo1.evaluation.task import AnyTask
 from fo1.geometry import Boxes
 from fo1.pipeline import FO1, Outcome, Request, Scene

@@ -24,7 +24,7 @@ except ImportError:  # Windows
     fcntl = None
 
 from fo1.errors import InputError, short_name
-from fo1.evaluation.example import Prediction, Row
+from fo1.evaluation.prediction import Prediction, Row
 
 Key: TypeAlias = tuple[str, str]
 """(contestant, key of the example)."""

@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from fo1.errors import FO1Error
-from fo1.evaluation.example import Example, Prediction
+from fo1.evaluation.example import Example
+from fo1.evaluation.prediction import Prediction
 from fo1.evaluation.task import AnyTask
 from fo1.pipeline import DEFAULT_THRESHOLD
 from fo1.results import NO_REGION, Detections

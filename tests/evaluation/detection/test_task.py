@@ -11,8 +11,9 @@ from fo1.errors import MissingExtraError
 from fo1.evaluation.detection.bounds import SEEDS
 from fo1.evaluation.detection.task import SPREAD, DetectionTask
 from fo1.evaluation.detection.truth import DetectionTruth
-from fo1.evaluation.example import Example, Prediction, Said
+from fo1.evaluation.example import Example
 from fo1.evaluation.metrics.estimates import resampling
+from fo1.evaluation.prediction import Prediction, Said
 from fo1.pipeline import Request
 from fo1.prompts import Task
 from tests.evaluation.detections import (

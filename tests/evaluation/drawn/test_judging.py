@@ -12,8 +12,9 @@ from fo1.evaluation.drawn.cases import NO_OBJECT, Case, make_case, naming_rank, 
 from fo1.evaluation.drawn.figures import figures_of
 from fo1.evaluation.drawn.floors import shuffled
 from fo1.evaluation.drawn.judging import Judgement, _best, is_name, pair_chances, table_of
-from fo1.evaluation.example import Example, Prediction, Said
+from fo1.evaluation.example import Example
 from fo1.evaluation.metrics.estimates import resampling
+from fo1.evaluation.prediction import Prediction, Said
 from fo1.prompts import Task
 
 DUCK = SceneObject((0, 0, 20, 20), "duck", "duck", "flat", "", 1.0, ("duck", "bird"), ("goose",))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fo1.errors import InputError
-from fo1.evaluation.example import Prediction, Said
+from fo1.evaluation.prediction import Prediction, Said
 from fo1.evaluation.runner import evaluate
 from fo1.evaluation.summary import Summary, summarise
 from fo1.evaluation.task import EvalTask

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from fo1.errors import InputError
-from fo1.evaluation.example import Prediction, Said
 from fo1.evaluation.metrics.estimates import resampling
 from fo1.evaluation.metrics.judges import Case, Ratings
+from fo1.evaluation.prediction import Prediction, Said
 from fo1.evaluation.runner import evaluate
 from fo1.evaluation.tasks.ferret_bench import FerretBench
 from fo1.pipeline import FO1

@@ -9,8 +9,8 @@ import pytest
 
 from fo1.errors import InputError
 from fo1.evaluation.contestants import MODEL, TEXT_ONLY
-from fo1.evaluation.example import Prediction, Said
 from fo1.evaluation.metrics.estimates import resampling
+from fo1.evaluation.prediction import Prediction, Said
 from fo1.evaluation.runner import evaluate
 from fo1.evaluation.summary import summarise
 from fo1.evaluation.tasks import folder as folder_module

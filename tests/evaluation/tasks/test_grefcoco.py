@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from fo1.errors import InputError
-from fo1.evaluation.example import Prediction, Said
 from fo1.evaluation.metrics.estimates import resampling
 from fo1.evaluation.metrics.referring import best_pairs, generalised_iou
+from fo1.evaluation.prediction import Prediction, Said
 from fo1.evaluation.runner import evaluate
 from fo1.evaluation.tasks import get_task
 from fo1.evaluation.tasks.grefcoco import GRefCocoTestA, GRefCocoVal

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from fo1.errors import InputError
-from fo1.evaluation.example import Prediction, Said
+from fo1.evaluation.prediction import Prediction, Said
 from fo1.evaluation.runner import evaluate
 from fo1.evaluation.tasks import get_task
 from fo1.evaluation.tasks.lvis import LvisDetection

@@ -15,8 +15,8 @@ from pycocotools.cocoeval import COCOeval
 
 from fo1.errors import InputError
 from fo1.evaluation.detection.nms_ap import survivors
-from fo1.evaluation.example import Prediction, Said
 from fo1.evaluation.metrics.estimates import resampling
+from fo1.evaluation.prediction import Prediction, Said
 from fo1.evaluation.runner import evaluate
 from fo1.evaluation.tasks import get_task
 from fo1.evaluation.tasks.ovdeval import SUBSETS, OvdEval

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fo1.evaluation.contestants import MODEL, TEXT_ONLY, TRUE_BOXES
-from fo1.evaluation.example import Prediction, Said
+from fo1.evaluation.prediction import Prediction, Said
 from fo1.evaluation.runner import evaluate
 from fo1.evaluation.sources import make_source
 from fo1.evaluation.summary import summarise

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from fo1.errors import InputError
-from fo1.evaluation.example import Prediction, Said
 from fo1.evaluation.metrics.estimates import resampling
+from fo1.evaluation.prediction import Prediction, Said
 from fo1.evaluation.runner import evaluate
 from fo1.evaluation.tasks import TASKS, get_task
 from fo1.evaluation.tasks.refcoco import RefCocoGVal, RefCocoTestA, RefCocoVal

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from fo1.errors import InputError
-from fo1.evaluation.example import Prediction, Said
 from fo1.evaluation.metrics.estimates import resampling
+from fo1.evaluation.prediction import Prediction, Said
 from fo1.evaluation.runner import evaluate
 from fo1.evaluation.tasks.relation_questions import RelationQuestion, relation_questions
 from fo1.evaluation.tasks.relations import Relations, read_reply

@@ -9,9 +9,10 @@ from typing import TypeAlias
 import numpy as np
 
 from fo1.evaluation.detection.truth import DetectionTruth
-from fo1.evaluation.example import Example, Prediction, Said
+from fo1.evaluation.example import Example
 from fo1.evaluation.metrics.boxes import SHARES, centred_boxes, overlaps
 from fo1.evaluation.metrics.estimates import Floats
+from fo1.evaluation.prediction import Prediction, Said
 from fo1.geometry import Size
 
 SEEDS = 3

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fo1.evaluation.detection.truth import DetectionTruth
-from fo1.evaluation.example import Prediction
 from fo1.evaluation.metrics.boxes import overlaps
 from fo1.evaluation.metrics.estimates import Floats
 from fo1.evaluation.metrics.ranking import COCO_IOUS, MAX_DETECTIONS, Judged, match
+from fo1.evaluation.prediction import Prediction
 from fo1.pipeline.request import Score
 
 Whole = npt.NDArray[np.int64]

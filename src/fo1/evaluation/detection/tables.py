@@ -10,10 +10,11 @@ import numpy as np
 from fo1.evaluation.detection.coco_engine import average
 from fo1.evaluation.detection.pool import Pool
 from fo1.evaluation.detection.truth import DetectionTruth
-from fo1.evaluation.example import Example, Prediction
+from fo1.evaluation.example import Example
 from fo1.evaluation.metrics.boxes import overlaps
 from fo1.evaluation.metrics.estimates import Floats, estimate, ratio
 from fo1.evaluation.metrics.ranking import COCO_IOUS
+from fo1.evaluation.prediction import Prediction
 from fo1.evaluation.report import Table
 from fo1.evaluation.task import Figure
 

@@ -26,13 +26,14 @@ from fo1.evaluation.detection.tables import (
     score_tables,
 )
 from fo1.evaluation.detection.truth import DetectionTruth
-from fo1.evaluation.example import Example, Prediction, Said
+from fo1.evaluation.example import Example
 from fo1.evaluation.metrics.estimates import Floats
 from fo1.evaluation.metrics.ranking import (
     COCO_IOUS,
     mean_of_known,
     weighted_precision,
 )
+from fo1.evaluation.prediction import Prediction, Said
 from fo1.evaluation.report import Table
 from fo1.evaluation.task import Chances, EvalTask, Figure, Predictions
 from fo1.geometry import Boxes

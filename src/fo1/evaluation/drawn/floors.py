@@ -13,9 +13,10 @@ import numpy as np
 from fo1.evaluation.drawn import figures as scene_figures
 from fo1.evaluation.drawn.cases import FOUND_IOU, Case, rival_names
 from fo1.evaluation.drawn.judging import Judgement
-from fo1.evaluation.example import Example, Prediction, Said
+from fo1.evaluation.example import Example
 from fo1.evaluation.metrics.boxes import centred_boxes
 from fo1.evaluation.metrics.estimates import Floats, accuracy, ratio
+from fo1.evaluation.prediction import Prediction, Said
 from fo1.evaluation.task import Figure
 from fo1.geometry import Boxes, box_area, box_iou
 from fo1.prompts import Task

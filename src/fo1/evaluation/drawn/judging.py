@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fo1.evaluation.drawn.cases import FOUND_IOU, Case, naming_rank
-from fo1.evaluation.example import Example, Prediction, Said
+from fo1.evaluation.example import Example
 from fo1.evaluation.metrics import ranking
 from fo1.evaluation.metrics.estimates import Bools, Floats
 from fo1.evaluation.metrics.ranking import Ranking
+from fo1.evaluation.prediction import Prediction, Said
 from fo1.geometry import Boxes, box_iou
 from fo1.lexicon import normalise
 from fo1.pipeline import DEFAULT_THRESHOLD

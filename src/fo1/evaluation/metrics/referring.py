@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fo1.evaluation.example import Example, Prediction, Said
+from fo1.evaluation.example import Example
+from fo1.evaluation.prediction import Prediction, Said
 from fo1.geometry import Boxes, box_area, box_iou
 from fo1.parsing import parse_answer
 

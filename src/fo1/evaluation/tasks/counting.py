@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 
 from fo1.errors import InputError
-from fo1.evaluation.example import Example, Picture, Prediction, Said
+from fo1.evaluation.example import Example, Picture
 from fo1.evaluation.formats.limits import (
     COUNTS,
     QUESTION_LENGTH,
@@ -28,6 +28,7 @@ from fo1.evaluation.formats.limits import (
 )
 from fo1.evaluation.formats.tables import TableRow, find_tables, read_tables
 from fo1.evaluation.metrics.estimates import Floats, accuracy, estimate
+from fo1.evaluation.prediction import Prediction, Said
 from fo1.evaluation.report import Table
 from fo1.evaluation.task import EvalTask, Figure, Predictions
 from fo1.imaging import PICTURE_SUFFIXES

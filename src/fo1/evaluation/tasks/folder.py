@@ -24,9 +24,10 @@ from fo1.evaluation.detection.photo_set import Photo, load_photo_set
 from fo1.evaluation.detection.pool import KINDS
 from fo1.evaluation.detection.tables import score_tables
 from fo1.evaluation.detection.task import SPREAD
-from fo1.evaluation.example import Example, Prediction, Said
+from fo1.evaluation.example import Example
 from fo1.evaluation.metrics.estimates import Floats, estimate, ratio
 from fo1.evaluation.metrics.ranking import mean_of_known
+from fo1.evaluation.prediction import Prediction, Said
 from fo1.evaluation.report import Table
 from fo1.evaluation.task import Chances, EvalTask, Figure, Predictions
 from fo1.geometry import Boxes

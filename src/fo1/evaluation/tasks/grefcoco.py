@@ -13,7 +13,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from fo1.evaluation.example import Example, Prediction, Said
+from fo1.evaluation.example import Example
 from fo1.evaluation.formats.refer import ReferLayout, Referred, read_refer
 from fo1.evaluation.metrics.estimates import Floats, accuracy, estimate
 from fo1.evaluation.metrics.referring import (
@@ -25,6 +25,7 @@ from fo1.evaluation.metrics.referring import (
     named_regions,
     naming,
 )
+from fo1.evaluation.prediction import Prediction, Said
 from fo1.evaluation.report import Table
 from fo1.evaluation.task import EvalTask, Figure, Predictions
 from fo1.geometry import Boxes, box_iou

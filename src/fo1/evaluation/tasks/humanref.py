@@ -15,7 +15,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from fo1.errors import InputError
-from fo1.evaluation.example import Example, Prediction, Said
+from fo1.evaluation.example import Example
 from fo1.evaluation.formats.limits import check_length, check_reach
 from fo1.evaluation.formats.refer_rows import with_area
 from fo1.evaluation.formats.tables import TableRow, find_tables, read_tables
@@ -31,6 +31,7 @@ from fo1.evaluation.metrics.referring import (
     named_regions,
     naming,
 )
+from fo1.evaluation.prediction import Prediction, Said
 from fo1.evaluation.report import Table
 from fo1.evaluation.task import EvalTask, Figure, Predictions
 from fo1.geometry import Boxes, as_boxes, check_boxes

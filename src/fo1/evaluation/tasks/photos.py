@@ -16,10 +16,11 @@ import numpy as np
 
 from fo1.evaluation.detection.federated import FOUND_IOU
 from fo1.evaluation.detection.photo_set import Photo
-from fo1.evaluation.example import Example, Prediction, Said
+from fo1.evaluation.example import Example
 from fo1.evaluation.metrics.boxes import overlaps
 from fo1.evaluation.metrics.estimates import Floats, accuracy, auroc, macro_accuracy, ratio
 from fo1.evaluation.metrics.referring import best_region, boxes_of, largest
+from fo1.evaluation.prediction import Prediction, Said
 from fo1.evaluation.task import Figure, Predictions
 from fo1.evaluation.tasks.folder import Folder
 from fo1.pipeline import DEFAULT_THRESHOLD, Request

@@ -12,10 +12,11 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from fo1.evaluation.example import Example, Prediction, Said
+from fo1.evaluation.example import Example
 from fo1.evaluation.formats.refer import ReferLayout, Referred, read_refer
 from fo1.evaluation.metrics.estimates import Floats, accuracy
 from fo1.evaluation.metrics.referring import HIT_IOU, best_region, boxes_of, largest, naming
+from fo1.evaluation.prediction import Prediction, Said
 from fo1.evaluation.task import EvalTask, Figure, Predictions
 from fo1.geometry import Boxes, box_iou
 from fo1.pipeline import Request
