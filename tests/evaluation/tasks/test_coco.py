@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 
 from fo1.errors import InputError
-from fo1.evaluation.metrics.estimates import resampling
 from fo1.evaluation.predicting import Predictor
 from fo1.evaluation.prediction import Prediction, Said
 from fo1.evaluation.runner import evaluate
@@ -22,6 +21,7 @@ from tests.evaluation.detections import (
     results,
     write,
 )
+from tests.evaluation.figures import shares
 
 FILE = "annotations/instances_val2017.json"
 ROWS = {
@@ -62,11 +62,6 @@ def load(folder: Path, **changes) -> CocoDetection:
     return CocoDetection.load(folder)
 
 
-def figures(task, predictions) -> dict[str, float]:
-    weights = resampling(len(task.picture_names), 3)
-    return {one.name: one.values[0] for one in task.measure(predictions, weights)}
-
-
 def test_every_picture_is_asked_all_names_at_once(tmp_path) -> None:
     task = load(tmp_path)
     assert get_task("coco") is CocoDetection
@@ -93,7 +88,7 @@ def test_a_score_known_by_hand(tmp_path) -> None:
     right = Prediction.made(bottle, [[10.5, 20, 40.5, 35]], Said.found([("bottle", 0)], [0.5]))
     # 120 x 100 against 120 x 82: IoU 0.82, right at 7 of 10 thresholds.
     near = Prediction.made(person, [[100, 100, 220, 182]], Said.found([("person", 0)], [0.5]))
-    made = figures(task, [right, near])
+    made = shares(task, [right, near])
     assert made == pytest.approx(
         {"AP": 0.85, "AP50": 1, "AP75": 1, "APs": 1, "APm": np.nan, "APl": 0.7}, nan_ok=True
     )
@@ -102,7 +97,7 @@ def test_a_score_known_by_hand(tmp_path) -> None:
 def test_perfect_and_empty(tmp_path) -> None:
     task = load(tmp_path)
     for make, due in ((task.perfect, 1), (Prediction.empty, 0)):
-        made = figures(task, [make(one) for one in task.examples])
+        made = shares(task, [make(one) for one in task.examples])
         assert [made[name] for name in ("AP", "AP50", "AP75", "APs", "APl")] == [due] * 5
 
 
@@ -114,7 +109,7 @@ def test_a_random_file_scores_as_pycocotools_says(tmp_path, seed) -> None:
     task = CocoDetection.load(tmp_path)
     predictions = guesses(task, rng, ties=True)
     official = pycocotools_figures(rows, results(task, rows, predictions))
-    assert figures(task, predictions) == pytest.approx(official, abs=1e-6, nan_ok=True)
+    assert shares(task, predictions) == pytest.approx(official, abs=1e-6, nan_ok=True)
     written = json.loads(task.exports(predictions)["coco_results.json"])
     assert len(written) == len(results(task, rows, predictions))
     again = pycocotools_figures(rows, written)  # sides have two decimals in the file
@@ -131,8 +126,8 @@ def test_rows_in_any_order_give_the_same(tmp_path) -> None:
     write(mixed, tmp_path / FILE)
     again = CocoDetection.load(tmp_path)
     assert [one.key for one in again.examples] != [one.key for one in task.examples]
-    assert figures(again, [predictions[one.key] for one in again.examples]) == pytest.approx(
-        figures(task, list(predictions.values())), nan_ok=True
+    assert shares(again, [predictions[one.key] for one in again.examples]) == pytest.approx(
+        shares(task, list(predictions.values())), nan_ok=True
     )
 
 
@@ -245,4 +240,4 @@ def test_categories_of_one_name_are_one_name(tmp_path, number) -> None:
     assert task.broken == ()
     assert sorted(task.names[""]) == ["bottle", "person", "traffic light"]
     assert task.examples[0].requests[0].queries == task.names[""]
-    assert figures(task, [task.perfect(one) for one in task.examples])["AP"] == 1
+    assert shares(task, [task.perfect(one) for one in task.examples])["AP"] == 1

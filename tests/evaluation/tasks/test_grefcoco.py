@@ -13,6 +13,7 @@ from fo1.evaluation.runner import evaluate
 from fo1.evaluation.tasks import get_task
 from fo1.evaluation.tasks.grefcoco import GRefCocoTestA, GRefCocoVal
 from fo1.prompts import Task
+from tests.evaluation.figures import percents
 from tests.tiny import picture
 
 FIRST, SECOND = "COCO_train2014_000000000001.jpg", "COCO_train2014_000000000002.jpg"
@@ -62,11 +63,6 @@ def data(tmp_path):
     return write(tmp_path / "data")
 
 
-def score(task, predictions):
-    weights = resampling(len(task.picture_names), 20)
-    return {one.name: one.estimate.value for one in task.measure(predictions, weights)}
-
-
 REGIONS = [[0, 0, 40, 40], [50, 10, 80, 70], [5, 5, 85, 55], [0, 0, 100, 80]]
 
 
@@ -105,18 +101,22 @@ def test_the_layout_is_read(data) -> None:
 def test_figures_are_those_worked_out_by_hand(data) -> None:
     task = GRefCocoVal.load(data)
     right = by_hand(task, p1=[[0, 1], [], [1]], p2=[[2], [2]])
-    assert score(task, right) == figures(100, 100, 100, 100)
+    assert percents(task, right) == figures(100, 100, 100, 100)
     # One of two, a box for the dog that is not there, nothing for the right man: 2 of 5 are exact.
     # The whole picture has an IoU of 0.5 with the table, and so a GIoU of 0.5.
     some = by_hand(task, p1=[[0], [0], []], p2=[[2], [3]])
-    assert score(task, some) == figures(40, 0, 75, 40)
+    assert percents(task, some) == figures(40, 0, 75, 40)
     # One too many is not exact either, and a box that fits two is only counted once.
-    assert score(task, by_hand(task, p1=[[0, 1, 3], [], [1, 0]], p2=[[0], []])) == pytest.approx(
+    assert percents(task, by_hand(task, p1=[[0, 1, 3], [], [1, 0]], p2=[[0], []])) == pytest.approx(
         figures(20, 100, 75, 20)
     )
-    assert score(task, [task.perfect(one) for one in task.examples]) == figures(100, 100, 100, 100)
+    assert percents(task, [task.perfect(one) for one in task.examples]) == figures(
+        100, 100, 100, 100
+    )
     # Who says nothing is right where nothing is meant: 1 of 5.
-    assert score(task, [Prediction.empty(one) for one in task.examples]) == figures(20, 100, 0, 20)
+    assert percents(task, [Prediction.empty(one) for one in task.examples]) == figures(
+        20, 100, 0, 20
+    )
 
 
 def test_the_generalised_iou_is_stricter(data) -> None:
@@ -131,7 +131,7 @@ def test_the_generalised_iou_is_stricter(data) -> None:
         overlap = generalised_iou(np.float32([[5, 5, 85, 55]]), np.float32([box]))
         assert overlap[0, 0] == pytest.approx(shared / union - (hull - union) / hull, abs=1e-6)
         told = Prediction.made(second, [box], Said.found([("x", 0)]), Said.found([("x", 0)]))
-        assert score(task, [task.perfect(first), told]) == figures(100, 100, 100, strict)
+        assert percents(task, [task.perfect(first), told]) == figures(100, 100, 100, strict)
 
 
 def test_generalised_iou_of_boxes_apart_and_the_same() -> None:
@@ -157,19 +157,19 @@ def test_what_is_written_counts_whatever_its_label(data) -> None:
         "<objects><region1><region1><region77></objects>",
     ]
     told = Prediction.made(first, REGIONS, *(Said(written=(text,)) for text in texts))
-    assert score(task, [told, task.perfect(second)]) == figures(100, 100, 100, 100)
+    assert percents(task, [told, task.perfect(second)]) == figures(100, 100, 100, 100)
 
 
 def test_the_order_of_rows_does_not_matter(tmp_path, data) -> None:
     task, turned = GRefCocoVal.load(data), GRefCocoVal.load(write(tmp_path / "t", REFS[::-1]))
-    one = score(task, by_hand(task, p1=[[0], [0], [1]], p2=[[2], [3]]))
-    assert score(turned, by_hand(turned, p1=[[1], [0], [0]], p2=[[2], [3]])) == one
+    one = percents(task, by_hand(task, p1=[[0], [0], [1]], p2=[[2], [3]]))
+    assert percents(turned, by_hand(turned, p1=[[1], [0], [0]], p2=[[2], [3]])) == one
 
 
 def test_bounds_are_those_worked_out_by_hand(data) -> None:
     task = GRefCocoVal.load(data)
     predictions = by_hand(task, p1=[[], [], []], p2=[[], []])
-    made = {who: score(task, *each) for who, each in task.bounds(predictions).items()}
+    made = {who: percents(task, *each) for who, each in task.bounds(predictions).items()}
     assert made == {
         "says nothing": figures(20, 100, 0, 20),
         "largest region": figures(40, 0, 100, 40),  # WIDE is half of it, twice
@@ -191,12 +191,12 @@ def test_silence_of_what_failed_is_no_answer(data) -> None:
     task = GRefCocoTestA.load(data)
     (example,) = task.examples
     failed = Prediction.failed(example, "no such file")
-    assert score(task, [failed])["N-acc"] == score(task, [failed])["F1"] == 0
-    assert score(task, [Prediction.empty(example)])["N-acc"] == 100
-    assert np.isnan(score(task, [failed])["T-acc"])
+    assert percents(task, [failed])["N-acc"] == percents(task, [failed])["F1"] == 0
+    assert percents(task, [Prediction.empty(example)])["N-acc"] == 100
+    assert np.isnan(percents(task, [failed])["T-acc"])
     assert (task.error(example, failed), task.error(example, task.perfect(example))) == (1, 0)
     for answer, share in ((Said.found([("x", 50)]), 0), (Said(written=("x" * 50_000,)), 100)):
-        assert score(task, [Prediction.made(example, REGIONS, answer)])["N-acc"] == share
+        assert percents(task, [Prediction.made(example, REGIONS, answer)])["N-acc"] == share
 
 
 @pytest.mark.parametrize("ann_ids", [[], [-1, 11], ["11"], "11", [99], None, [21], 3.5])

@@ -16,6 +16,7 @@ from fo1.evaluation.runner import evaluate
 from fo1.evaluation.tasks import get_task
 from fo1.evaluation.tasks.hallucination import Counts, Hallucination, count
 from fo1.pipeline import DEFAULT_THRESHOLD, FO1
+from tests.evaluation.figures import percents
 
 CATEGORIES = [
     {"id": number, "name": name, "supercategory": "thing"}
@@ -67,11 +68,6 @@ def coco(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def figures(task: Hallucination, predictions: list[Prediction]) -> dict[str, float]:
-    weights = np.ones((1, len(task.picture_names)))
-    return {one.name: one.estimate.value for one in task.measure(predictions, weights)}
-
-
 def told(example: Any, *names: str, problems: tuple[str, ...] = ()) -> Prediction:
     answer = Said.found([(name, 0) for name in names], problems=problems)
     return Prediction.made(example, [[0, 0, 9, 9]], answer)
@@ -106,7 +102,7 @@ def test_the_figures_by_hand(coco: Path) -> None:
         "missed": 200 / 3,
         "balanced accuracy": (50 + 100 / 3) / 2,
     }
-    assert figures(task, predictions) == pytest.approx(expected)
+    assert percents(task, predictions) == pytest.approx(expected)
     assert count(first.truth, predictions[0]) == Counts(3, 3, 0, 2, 1, 2)
     assert [task.error(*pair) for pair in zip(task.examples, predictions, strict=True)] == [4, 1]
     (table,) = task.details(predictions, np.ones((1, 2)))
@@ -118,25 +114,25 @@ def test_silence_does_not_win_and_saying_everything_neither(coco: Path) -> None:
     perfect = [task.perfect(one) for one in task.examples]
     bounds = {name: list(seeds[0]) for name, seeds in task.bounds(perfect).items()}
     best = {"FP/GT": 0, "refused": 100, "missed": 0, "balanced accuracy": 100}
-    assert figures(task, perfect) == figures(task, bounds["true boxes, true names"]) == best
-    assert figures(task, bounds["nothing"]) == {
+    assert percents(task, perfect) == percents(task, bounds["true boxes, true names"]) == best
+    assert percents(task, bounds["nothing"]) == {
         **{"FP/GT": 0, "refused": 100, "missed": 100, "balanced accuracy": 50}
     }
     # 3 true boxes and 1, and on each the two names that are absent; crowds have a box as well.
-    assert figures(task, bounds["every name on every true box"]) == {
+    assert percents(task, bounds["every name on every true box"]) == {
         **{"FP/GT": (2 * 3 + 2 * 2) / 4, "refused": 0, "missed": 0, "balanced accuracy": 50}
     }
     said_of_proposals = [told(one) for one in task.examples]  # one region each
     every = list(task.bounds(said_of_proposals)["every name on every region"][0])
-    assert figures(task, every)["FP/GT"] == 1
+    assert percents(task, every)["FP/GT"] == 1
     permuted = task.bounds(perfect)["own detections, names permuted"]
-    assert np.mean([figures(task, list(seed))["FP/GT"] for seed in permuted]) > 0
+    assert np.mean([percents(task, list(seed))["FP/GT"] for seed in permuted]) > 0
 
 
 def test_what_could_not_be_asked_counts_as_wrong(coco: Path) -> None:
     task = Hallucination.load(coco)
     failed = [Prediction.failed(one, "no such picture") for one in task.examples]
-    assert figures(task, failed) == {
+    assert percents(task, failed) == {
         **{"FP/GT": 1, "refused": 0, "missed": 100, "balanced accuracy": 0}
     }
 
@@ -147,7 +143,7 @@ def test_odd_answers_are_counted_as_far_as_they_go(coco: Path) -> None:
     odd = Said.found([("x" * 50_000, 0), ("", 0), ("dog", 99), ("dog", -1)])
     predictions = [Prediction.made(first, [[0, 0, 9, 9]], odd), task.perfect(second)]
     # An absent name is said, whatever the region; names that were not asked for are neither.
-    assert figures(task, predictions)["FP/GT"] == 2 / 4
+    assert percents(task, predictions)["FP/GT"] == 2 / 4
     assert count(first.truth, predictions[0]) == Counts(2, 3, 1, 2, 2, 2)
 
 
@@ -250,7 +246,7 @@ def test_the_order_of_rows_changes_nothing(coco: Path, tmp_path_factory: Any) ->
     assert [one.key for one in turned.examples] == ["285", "139"]
     said = {"139": ("dog", "cat"), "285": ("person", "dog", "cat", "cat")}
     first, second = (
-        figures(one, [told(each, *said[each.key]) for each in one.examples])
+        percents(one, [told(each, *said[each.key]) for each in one.examples])
         for one in (task, turned)
     )
     assert first == second

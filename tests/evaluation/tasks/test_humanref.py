@@ -13,6 +13,7 @@ from fo1.evaluation.runner import evaluate
 from fo1.evaluation.tasks import get_task
 from fo1.evaluation.tasks.humanref import HumanRef
 from fo1.prompts import Task
+from tests.evaluation.figures import percents
 from tests.tiny import picture
 
 A, B, C = [0, 0, 20, 40], [30, 0, 50, 40], [60, 0, 80, 40]
@@ -56,11 +57,6 @@ def data(tmp_path):
     return write(tmp_path / "humanref")
 
 
-def score(task, predictions):
-    weights = resampling(len(task.picture_names), 20)
-    return {one.name: one.estimate.value for one in task.measure(predictions, weights)}
-
-
 def by_hand(task, *regions):
     return [
         Prediction.made(one, REGIONS, Said.found([("x", region) for region in each]))
@@ -90,7 +86,7 @@ def test_figures_are_those_worked_out_by_hand(data) -> None:
     # 1: a box with IoU 0.675, right at 4 of 10 thresholds.
     # 2: all three and one too many: P 3/4, R 1, F1 6/7, times 3/4 for the density.
     # 3: a box for nobody.
-    found = score(task, by_hand(task, [0, 2], [3], [0, 1, 2, 4], [1]))
+    found = percents(task, by_hand(task, [0, 2], [3], [0, 1, 2, 4], [1]))
     assert found == pytest.approx(
         {
             "DF1": 100 * (1 / 2 + 4 / 10 + 6 / 7 * 3 / 4) / 3,
@@ -102,9 +98,9 @@ def test_figures_are_those_worked_out_by_hand(data) -> None:
             "DF1@50": 100 * (1 / 2 + 1 + 6 / 7 * 3 / 4) / 3,
         }
     )
-    perfect = score(task, [task.perfect(one) for one in task.examples])
+    perfect = percents(task, [task.perfect(one) for one in task.examples])
     assert set(perfect.values()) == {100.0}
-    empty = score(task, [Prediction.empty(one) for one in task.examples])
+    empty = percents(task, [Prediction.empty(one) for one in task.examples])
     assert empty.pop("rejection") == 100
     assert set(empty.values()) == {0.0}
 
@@ -114,7 +110,7 @@ def test_an_iou_on_a_threshold_reaches_it(data) -> None:
     (example,) = task.examples
     boxes = [[0, 0, 20, 26], [30, 0, 50, 26]]  # 26 / 40 is 0.65: right at 4 of 10 thresholds
     told = Prediction.made(example, boxes, Said.found([("x", 0), ("x", 1)]))
-    assert score(task, [told])["R"] == pytest.approx(40)
+    assert percents(task, [told])["R"] == pytest.approx(40)
 
 
 def test_density_f1_punishes_boxes_that_are_too_many() -> None:
@@ -135,15 +131,15 @@ def test_the_order_of_rows_does_not_matter(tmp_path, data) -> None:
     task = HumanRef.load(data)
     turned = HumanRef.load(write(tmp_path / "turned", ROWS[::-1]))
     regions = [[0, 2], [3], [0, 1, 2, 4], [1]]
-    assert score(task, by_hand(task, *regions)) == pytest.approx(
-        score(turned, by_hand(turned, *regions[::-1]))
+    assert percents(task, by_hand(task, *regions)) == pytest.approx(
+        percents(turned, by_hand(turned, *regions[::-1]))
     )
 
 
 def test_bounds_are_those_worked_out_by_hand(data) -> None:
     task = HumanRef.load(data)
     predictions = by_hand(task, [], [], [], [])
-    made = {who: score(task, *each) for who, each in task.bounds(predictions).items()}
+    made = {who: percents(task, *each) for who, each in task.bounds(predictions).items()}
     assert list(made) == [
         "largest region",
         "all regions",
@@ -170,7 +166,7 @@ def test_bounds_are_those_worked_out_by_hand(data) -> None:
 
 def test_chance_is_the_mean_over_all_single_regions(data) -> None:
     task = HumanRef.load(data)
-    single = [score(task, by_hand(task, *[[r]] * 4)) for r in range(len(REGIONS))]
+    single = [percents(task, by_hand(task, *[[r]] * 4)) for r in range(len(REGIONS))]
     (chance,) = task.expected(by_hand(task, *[[]] * 4), resampling(2, 20)).values()
     for one in chance:
         mean = np.mean([each[one.name] for each in single])
@@ -228,15 +224,15 @@ def test_odd_answers_are_counted(data) -> None:
     nobody = task.examples[3]
     failed = Prediction.failed(nobody, "no such file")
     rest = [task.perfect(one) for one in task.examples[:3]]
-    assert score(task, [*rest, failed])["rejection"] == 0  # silence of what failed is no answer
+    assert percents(task, [*rest, failed])["rejection"] == 0  # silence of what failed is no answer
     assert (task.error(nobody, failed), task.error(nobody, Prediction.empty(nobody))) == (1, 0)
     for odd in (Said.found([("x", 99)]), Said(written=("<objects><region2></objects>",))):
-        assert score(task, [*rest, Prediction.made(nobody, REGIONS, odd)])["rejection"] == 0
+        assert percents(task, [*rest, Prediction.made(nobody, REGIONS, odd)])["rejection"] == 0
     long = Prediction.made(nobody, REGIONS, Said(written=("y" * 50_000,)))
-    assert score(task, [*rest, long])["rejection"] == 100
+    assert percents(task, [*rest, long])["rejection"] == 100
     # A region that does not exist is a box too many.
     first = Prediction.made(task.examples[0], REGIONS, Said.found([("x", 0), ("x", 1), ("x", 99)]))
-    assert score(task, [first, *rest[1:], long])["P"] == pytest.approx(100 * (2 / 3 + 1 + 1) / 3)
+    assert percents(task, [first, *rest[1:], long])["P"] == pytest.approx(100 * (2 / 3 + 1 + 1) / 3)
 
 
 def test_a_model_is_measured_and_a_missing_picture_is_wrong(data, model) -> None:

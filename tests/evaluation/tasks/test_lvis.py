@@ -14,6 +14,7 @@ from fo1.evaluation.tasks import get_task
 from fo1.evaluation.tasks.lvis import LvisDetection
 from fo1.prompts import Task
 from tests.evaluation.detections import guesses, lvis_rows, results, write
+from tests.evaluation.figures import shares
 
 FILE = "lvis_v1_val.json"
 RANGES = {"AP": (0, 1e10), "APs": (0, 1024), "APm": (1024, 9216), "APl": (9216, 1e10)}
@@ -105,11 +106,6 @@ def load(folder, rows) -> LvisDetection:
     return LvisDetection.load(folder)
 
 
-def figures(task, predictions) -> dict[str, float]:
-    weights = np.ones((2, len(task.picture_names)))
-    return {one.name: one.values[0] for one in task.measure(predictions, weights)}
-
-
 @pytest.mark.parametrize("ties", [True, False])
 @pytest.mark.parametrize("seed", range(2))
 def test_the_figures_are_those_of_the_definition(tmp_path, seed, ties) -> None:
@@ -118,7 +114,7 @@ def test_the_figures_are_those_of_the_definition(tmp_path, seed, ties) -> None:
     task = load(tmp_path, rows)
     assert task.broken == ()
     predictions = guesses(task, rng, ties=ties)
-    made = figures(task, predictions)
+    made = shares(task, predictions)
     assert made == pytest.approx(
         lvis_figures(rows, results(task, rows, predictions)), abs=1e-6, nan_ok=True
     )
@@ -145,9 +141,9 @@ def test_the_figures_are_those_of_the_lvis_package(tmp_path, monkeypatch, seed) 
     truth = package.LVIS(str(tmp_path / FILE))
     judge = package.LVISEval(truth, package.LVISResults(truth, found), "bbox")
     judge.run()
-    official = {name: judge.results[name] for name in figures(task, predictions)}
+    official = {name: judge.results[name] for name in shares(task, predictions)}
     known = {name: value if value > -1 else np.nan for name, value in official.items()}
-    assert figures(task, predictions) == pytest.approx(known, abs=1e-6, nan_ok=True)
+    assert shares(task, predictions) == pytest.approx(known, abs=1e-6, nan_ok=True)
 
 
 def test_only_300_detections_of_a_picture_count_whatever_they_are_called(tmp_path) -> None:
@@ -160,9 +156,9 @@ def test_only_300_detections_of_a_picture_count_whatever_they_are_called(tmp_pat
         said = Said.found([(others, 0)] * noise + [(label, 0)], [0.9] * noise + [0.5])
         prediction = Prediction.made(example, box, said)
         told = [prediction if one is example else Prediction.empty(one) for one in task.examples]
-        assert bool(figures(task, told)["AP"] > 0) is due
+        assert bool(shares(task, told)["AP"] > 0) is due
         found = results(task, rows, told)
-        assert figures(task, told)["AP"] == pytest.approx(lvis_figures(rows, found)["AP"])
+        assert shares(task, told)["AP"] == pytest.approx(lvis_figures(rows, found)["AP"])
 
 
 def test_what_is_asked_of_a_picture(tmp_path) -> None:
@@ -188,7 +184,7 @@ def test_what_is_asked_of_a_picture(tmp_path) -> None:
 def test_perfect_and_empty(tmp_path) -> None:
     task = load(tmp_path, lvis_rows(np.random.default_rng(2)))
     for make, due in ((task.perfect, 1), (Prediction.empty, 0)):
-        made = figures(task, [make(one) for one in task.examples])
+        made = shares(task, [make(one) for one in task.examples])
         assert set(made.values()) == {due}
 
 
@@ -200,8 +196,8 @@ def test_rows_in_any_order_give_the_same(tmp_path) -> None:
     mixed = {name: [each[n] for n in rng.permutation(len(each))] for name, each in rows.items()}
     again = load(tmp_path, mixed)
     assert [one.key for one in again.examples] != [one.key for one in task.examples]
-    assert figures(again, [predictions[one.key] for one in again.examples]) == pytest.approx(
-        figures(task, list(predictions.values())), nan_ok=True
+    assert shares(again, [predictions[one.key] for one in again.examples]) == pytest.approx(
+        shares(task, list(predictions.values())), nan_ok=True
     )
 
 
@@ -212,7 +208,7 @@ def test_a_picture_of_which_nothing_is_known_is_asked_nothing(tmp_path) -> None:
     task = load(tmp_path, rows)
     (example,) = [one for one in task.examples if one.key == str(image["id"])]
     assert example.requests == ()
-    assert figures(task, [task.perfect(one) for one in task.examples])["AP"] == 1
+    assert shares(task, [task.perfect(one) for one in task.examples])["AP"] == 1
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from fo1.evaluation.tasks import get_task
 from fo1.evaluation.tasks.odinw import OdinW13, OdinW13Present
 from fo1.prompts import Task
 from tests.evaluation.detections import write
+from tests.evaluation.figures import shares
 
 FILE = "annotations_without_background.json"
 FOLDERS = (
@@ -65,11 +66,6 @@ def data(tmp_path) -> Path:
     return tmp_path
 
 
-def figures(task, predictions) -> dict[str, float]:
-    weights = np.ones((1, len(task.picture_names)))
-    return {one.name: one.values[0] for one in task.measure(predictions, weights)}
-
-
 def test_thirteen_data_sets_are_asked_all_their_names(data) -> None:
     task = OdinW13.load(data)
     assert get_task("odinw13") is OdinW13
@@ -103,7 +99,7 @@ def test_the_figure_is_the_mean_of_the_thirteen(data) -> None:
             told.append(Prediction.made(example, [[10, 10, 70, 70]], said))
         else:
             told.append(Prediction.empty(example))
-    assert figures(task, told)["AP"] == pytest.approx((1 + 51 / 202) / 13)
+    assert shares(task, told)["AP"] == pytest.approx((1 + 51 / 202) / 13)
     tables = {table.title: table for table in task.details(told, np.ones((1, 39)))}
     each = {who: cells[0].value for who, cells in tables["By data set"].rows}
     assert each == {part: pytest.approx(0) for part in task.names} | {
@@ -118,10 +114,10 @@ def test_perfect_empty_and_rows_in_another_order(data, kind) -> None:
     task = kind.load(data)
     perfect = [task.perfect(one) for one in task.examples]
     assert [len(one.said) for one in perfect] == [len(one.requests) for one in task.examples]
-    assert set(figures(task, perfect).values()) >= {1}
-    assert figures(task, perfect)["AP"] == 1
+    assert set(shares(task, perfect).values()) >= {1}
+    assert shares(task, perfect)["AP"] == 1
     empty = [Prediction.empty(one) for one in task.examples]
-    assert figures(task, empty)["AP"] == 0
+    assert shares(task, empty)["AP"] == 0
     mixed = {name: rows[::-1] for name, rows in ROWS.items()}
     write(mixed, data / f"{FOLDERS[1]}{FILE}")
     half = [
@@ -131,7 +127,7 @@ def test_perfect_empty_and_rows_in_another_order(data, kind) -> None:
     by_key = {one.key: one for one in half}
     told = [by_key[one.key] for one in again.examples]
     assert [one.key for one in told] != [one.key for one in half]
-    assert figures(again, told) == pytest.approx(figures(task, half), nan_ok=True)
+    assert shares(again, told) == pytest.approx(shares(task, half), nan_ok=True)
 
 
 def test_the_easier_protocol_asks_what_is_there_one_at_a_time(data) -> None:
@@ -199,7 +195,7 @@ def test_a_limit_takes_pictures_of_every_data_set_in_turn(data) -> None:
         *("AerialMaritimeDrone/0", "AerialMaritimeDrone/1", "Aquarium/0", "Aquarium/1"),
         "CottontailRabbits/0",
     ]
-    assert figures(part, [part.perfect(one) for one in part.examples])["AP"] == 1
+    assert shares(part, [part.perfect(one) for one in part.examples])["AP"] == 1
     assert task.first(99).examples == task.examples
     assert len(task.first(2).examples) == 2
 

@@ -21,6 +21,7 @@ from fo1.evaluation.runner import evaluate
 from fo1.evaluation.tasks import get_task
 from fo1.evaluation.tasks.ovdeval import SUBSETS, OvdEval
 from fo1.pipeline import FO1
+from tests.evaluation.figures import percents
 
 RED, BLUE = "red car", "blue car"
 A, B, C = [10, 10, 40, 40], [60, 60, 100, 90], [10, 60, 40, 90]
@@ -88,11 +89,6 @@ def said(example: Any, *found: tuple[str, list[float], float]) -> Prediction:
     return Prediction.made(example, boxes, answer)
 
 
-def figures(task: OvdEval, predictions: list[Prediction]) -> dict[str, float]:
-    weights = np.ones((1, len(task.picture_names)))
-    return {one.name: one.estimate.value for one in task.measure(predictions, weights)}
-
-
 def test_what_is_asked(root: Path) -> None:
     task = get_task("ovdeval").load(root)
     assert isinstance(task, OvdEval)
@@ -118,7 +114,7 @@ def test_the_figure_by_hand(root: Path) -> None:
     ]
     # red car: found at 0.9, mistake at 0.7, AP 1. blue car: nothing left, AP 0. color: 0.5.
     # Without suppression blue car is found at 0.6 behind a mistake at 0.8: AP 0.5, color 0.75.
-    assert figures(task, predictions) == pytest.approx({"NMS-AP": 75, "AP": 87.5})
+    assert percents(task, predictions) == pytest.approx({"NMS-AP": 75, "AP": 87.5})
     (table, *_) = task.details(predictions, np.ones((1, 3)))  # no score of these is known
     there, missing = table.rows[:2], dict(table.rows[2:])
     shown = {part: [cells[0].value, cells[1].value, *cells[2:4]] for part, cells in there}
@@ -147,30 +143,30 @@ def test_every_score_ranks_the_same_detections(root: Path) -> None:
 def test_perfect_empty_and_rivals(root: Path) -> None:
     task = OvdEval.load(root)
     perfect = [task.perfect(one) for one in task.examples]
-    assert figures(task, perfect) == {"NMS-AP": 100, "AP": 100}
+    assert percents(task, perfect) == {"NMS-AP": 100, "AP": 100}
     nothing = [Prediction.empty(one) for one in task.examples]
-    assert figures(task, nothing) == {"NMS-AP": 0, "AP": 0}
+    assert percents(task, nothing) == {"NMS-AP": 0, "AP": 0}
     bounds = task.bounds(perfect)
-    everything = figures(task, list(bounds["true boxes, every name"][0]))
+    everything = percents(task, list(bounds["true boxes, every name"][0]))
     assert everything["NMS-AP"] == 0
     assert everything["AP"] > 30
-    assert figures(task, list(bounds["own proposals, every name"][0])) == everything
-    assert figures(task, list(bounds["nothing"][0]))["NMS-AP"] == 0
+    assert percents(task, list(bounds["own proposals, every name"][0])) == everything
+    assert percents(task, list(bounds["nothing"][0]))["NMS-AP"] == 0
     for each in bounds.values():
-        assert all(0 <= figures(task, list(one))["NMS-AP"] <= 100 for one in each)
+        assert all(0 <= percents(task, list(one))["NMS-AP"] <= 100 for one in each)
 
 
 def test_pictures_without_true_boxes_have_no_figure(root: Path) -> None:
     write(root, "color", color() | {"annotations": []})
     task = OvdEval.load(root / "annotations/color.json")
     told = [said(one, (RED, A, 0.9)) for one in task.examples]
-    assert all(np.isnan(value) for value in figures(task, told).values())
+    assert all(np.isnan(value) for value in percents(task, told).values())
     for each in task.bounds(told).values():
-        assert np.isnan(figures(task, list(each[0]))["NMS-AP"])
+        assert np.isnan(percents(task, list(each[0]))["NMS-AP"])
     assert task.details(told, resampling(2, 5))
     task = OvdEval.load(root)  # the others make the mean
     told = [task.perfect(one) for one in task.examples]
-    assert figures(task, told) == {"NMS-AP": 100, "AP": 100}
+    assert percents(task, told) == {"NMS-AP": 100, "AP": 100}
 
 
 def test_a_limit_takes_pictures_of_every_aspect(root: Path) -> None:
@@ -294,7 +290,7 @@ def test_it_equals_the_official_steps(tmp_path: Path) -> None:
         for example in task.examples
     ]
     expected = official(content, flat)
-    found = figures(task, predictions)
+    found = percents(task, predictions)
     assert 0 < expected < 1
     assert found["NMS-AP"] == pytest.approx(100 * expected, abs=1e-9)
     assert found["AP"] != pytest.approx(found["NMS-AP"], abs=0.5)
@@ -335,7 +331,7 @@ def test_rows_that_cannot_be_used_are_told(tmp_path: Path) -> None:
     assert len(task.broken) == 14
     assert all(one.key.startswith("color ") and "\n" not in one.problem for one in task.broken)
     assert {"color image 2", "color image 3", "color annotation 2"} <= {b.key for b in task.broken}
-    assert figures(task, [task.perfect(one) for one in task.examples])["NMS-AP"] == 100
+    assert percents(task, [task.perfect(one) for one in task.examples])["NMS-AP"] == 100
 
 
 def test_names_that_the_file_does_not_list_and_odd_answers(tmp_path: Path) -> None:
@@ -350,11 +346,11 @@ def test_names_that_the_file_does_not_list_and_odd_answers(tmp_path: Path) -> No
         said(second, (BLUE, B, 0.5)),
     ]
     # The rival takes the box from red car; what was not asked for takes nothing.
-    assert figures(task, predictions)["NMS-AP"] == 50
+    assert percents(task, predictions)["NMS-AP"] == 50
     predictions[0] = said(first, (RED, A, 0.5), ("x" * 50_000, A, 0.99))
-    assert figures(task, predictions)["NMS-AP"] == 100
+    assert percents(task, predictions)["NMS-AP"] == 100
     astray = Prediction.made(first, [A], Said.found([(RED, 7), (RED, -1)]))
-    assert figures(task, [astray, predictions[1]])["NMS-AP"] == 50
+    assert percents(task, [astray, predictions[1]])["NMS-AP"] == 50
 
 
 def test_files_as_the_page_has_them_and_none(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from fo1.evaluation.sources import make_source
 from fo1.evaluation.summary import summarise
 from fo1.evaluation.tasks.photos import Photos
 from fo1.prompts import Task
+from tests.evaluation.figures import shares
 from tests.evaluation.tasks.test_folder import annotations, write
 from tests.tiny import picture
 
@@ -70,10 +71,6 @@ def data(tmp_path, content):
     return folder
 
 
-def figures(task, predictions) -> dict[str, float]:
-    return {one.name: one.values[0] for one in task.measure(predictions, ONE)}
-
-
 def test_what_is_asked(data) -> None:
     first, second = Photos.load(data).examples
     assert [(r.task, r.queries) for r in first.requests] == [
@@ -92,11 +89,11 @@ def test_what_is_asked(data) -> None:
 
 def test_perfect_and_empty(data) -> None:
     task = Photos.load(data)
-    best = figures(task, [task.perfect(example) for example in task.examples])
+    best = shares(task, [task.perfect(example) for example in task.examples])
     assert list(best) == ALL
     wrong = {"FP/photo", "absent names: none said, present", "absent names: FP/photo"}
     assert best == {name: float(name not in wrong) for name in ALL}
-    nothing = figures(task, [Prediction.empty(example) for example in task.examples])
+    nothing = shares(task, [Prediction.empty(example) for example in task.examples])
     named = {name: value for name, value in nothing.items() if not np.isnan(value)}
     none = {
         "absent names: none said, absent": 1.0,
@@ -104,7 +101,7 @@ def test_perfect_and_empty(data) -> None:
         "absent names: AUROC": 0.5,
     }
     assert named == {name: none.get(name, 0.0) for name in ALL[:-2]}
-    failed = figures(task, [Prediction.failed(example, "gone") for example in task.examples])
+    failed = shares(task, [Prediction.failed(example, "gone") for example in task.examples])
     assert failed["referring: accuracy"] == failed["counting: exact"] == failed["AP"] == 0
     # Silence of a failure is not right: car and boat count as found in one of the two photos.
     assert [failed[name] for name in REFUSING] == [0, 0, 1, 1]
@@ -130,7 +127,7 @@ def test_answers_are_judged_one_by_one(data) -> None:
         Said(count=1),
         Said.found(probes, [0.4, 0.7, 0.45, 0.39]),
     )
-    found = figures(task, [one, two])
+    found = shares(task, [one, two])
     assert found["referring: accuracy"] == 0.5
     assert (found["counting: exact"], found["counting: exact where 2 or more"]) == (0.5, 0)
     # The cat at 0.4 is found and beats the boat, not the car; the car is found twice.
@@ -160,7 +157,7 @@ def test_true_boxes_are_named_by_their_best_score(data) -> None:
             replace(one, said=(said, *one.said[1:]))
             for one, said in zip(perfect, answers, strict=True)
         ]
-        found = figures(task, told)
+        found = shares(task, told)
         return found["naming: accuracy"], found["naming: macro accuracy"]
 
     pairs = [("cat", 0), ("cup", 0), ("cat", 1), ("car", 1), ("cat", 2), ("cup", 2)]
@@ -171,9 +168,9 @@ def test_true_boxes_are_named_by_their_best_score(data) -> None:
     twice = Said.found([("cat", 0), ("cup", 0), ("cat", 0)], [0.9, 0.5, 0.1])  # the best counts
     assert named(twice, cat) == (2 / 4, 2 / 6)
     moved = replace(perfect[0], boxes=perfect[0].boxes + 1)
-    assert np.isnan(figures(task, [moved, perfect[1]])["naming: accuracy"]), "not the true boxes"
+    assert np.isnan(shares(task, [moved, perfect[1]])["naming: accuracy"]), "not the true boxes"
     gone = Prediction.failed(task.examples[1], "gone")
-    assert figures(task, [perfect[0], gone])["naming: accuracy"] == 3 / 4
+    assert shares(task, [perfect[0], gone])["naming: accuracy"] == 3 / 4
 
 
 def test_what_a_file_has_no_rows_for_is_left_out(data, content) -> None:
@@ -181,7 +178,7 @@ def test_what_a_file_has_no_rows_for_is_left_out(data, content) -> None:
         del content[key]
     task = Photos.load(write(data, content, "small.json"))
     perfect = [task.perfect(example) for example in task.examples]
-    assert list(figures(task, perfect)) == [
+    assert list(shares(task, perfect)) == [
         *DETECTION,
         "naming: accuracy",
         "naming: macro accuracy",
@@ -212,14 +209,14 @@ def test_rows_that_cannot_be_used_are_told(data, content, key, change, told) -> 
     task = Photos.load(write(data, content, "small.json"))
     (bad,) = task.broken
     assert told in f"{bad.key}: {bad.problem}"
-    perfect = figures(task, [task.perfect(example) for example in task.examples])
+    perfect = shares(task, [task.perfect(example) for example in task.examples])
     assert perfect["AP"] == perfect["counting: exact"] == 1
 
 
 def test_the_order_of_the_file_does_not_matter(data, content) -> None:
     def half_right(task: Photos) -> dict[str, float]:
         told = [task.perfect(example) for example in task.examples]
-        return figures(
+        return shares(
             task,
             [replace(p, said=(Said(), *p.said[1:])) if p.key == "1" else p for p in told],
         )
@@ -250,12 +247,12 @@ def test_no_absent_name_and_no_box_leave_nothing_to_refuse(data, content) -> Non
     content["annotations"] = [row for row in content["annotations"] if row["image_id"] == 1]
     content["absent"] = [{"image_id": 2, "names": []}]
     task = Photos.load(write(data, content, "small.json"))
-    found = figures(task, [task.perfect(example) for example in task.examples])
+    found = shares(task, [task.perfect(example) for example in task.examples])
     assert found["AP"] == 1
     assert not set(REFUSING) & set(found)
     content["absent"] = [{"image_id": 1, "names": []}]  # names that are there are asked for alone
     task = Photos.load(write(data, content, "small.json"))
-    found = figures(task, [task.perfect(example) for example in task.examples])
+    found = shares(task, [task.perfect(example) for example in task.examples])
     assert np.isnan(found["absent names: AUROC"])
     assert found["absent names: none said, present"] == 0
 
@@ -267,7 +264,7 @@ def test_regions_that_do_not_exist_are_wrong_and_no_error(data) -> None:
         names = [request.queries[0] for request in example.requests]
         said = [Said.found([(name, 99), (name, -1), (name, 3)], count=-5) for name in names]
         told.append(Prediction.made(example, example.truth.truth.boxes, *said))
-    found = figures(task, told)
+    found = shares(task, told)
     assert found["referring: accuracy"] == found["counting: exact"] == found["AP"] == 0
     assert found["naming: accuracy"] == 0
     assert task.details(told, ONE)

@@ -13,6 +13,7 @@ from fo1.evaluation.prediction import Prediction, Said
 from fo1.evaluation.runner import evaluate
 from fo1.evaluation.tasks import TASKS, get_task
 from fo1.evaluation.tasks.refcoco import RefCocoGVal, RefCocoTestA, RefCocoVal
+from tests.evaluation.figures import percents
 from tests.tiny import picture
 
 FIRST, SECOND = "COCO_train2014_000000000001.jpg", "COCO_train2014_000000000002.jpg"
@@ -106,11 +107,6 @@ def data(tmp_path):
     return write(tmp_path / "data")
 
 
-def score(task, predictions):
-    weights = resampling(len(task.picture_names), 20)
-    return {one.name: one.estimate.value for one in task.measure(predictions, weights)}
-
-
 def said(*regions):
     return Said.found([("x", region) for region in regions])
 
@@ -164,18 +160,18 @@ def test_every_way_to_name_the_data_gives_the_same(data) -> None:
             ("café",),
         ]
         assert task.examples[0].open().size == (100, 80)
-        assert score(task, by_hand(task)) == {"accuracy": 50.0}
+        assert percents(task, by_hand(task)) == {"accuracy": 50.0}
 
 
 def test_the_figure_is_that_worked_out_by_hand(data) -> None:
     task = RefCocoVal.load(data)
     # "man" is asked twice and means another one each time; nothing is said about the second picture.
-    assert score(task, by_hand(task)) == {"accuracy": 50.0}
-    assert score(task, by_hand(task, ((0,), (0,), (1,)))) == {"accuracy": 75.0}
-    assert score(task, [task.perfect(one) for one in task.examples]) == {"accuracy": 100.0}
-    assert score(task, [Prediction.empty(one) for one in task.examples]) == {"accuracy": 0.0}
+    assert percents(task, by_hand(task)) == {"accuracy": 50.0}
+    assert percents(task, by_hand(task, ((0,), (0,), (1,)))) == {"accuracy": 75.0}
+    assert percents(task, [task.perfect(one) for one in task.examples]) == {"accuracy": 100.0}
+    assert percents(task, [Prediction.empty(one) for one in task.examples]) == {"accuracy": 0.0}
     # WIDE is half of the whole picture: 80 x 50 of 100 x 80.
-    assert score(task, by_hand(task, second=((2,),))) == {"accuracy": 75.0}
+    assert percents(task, by_hand(task, second=((2,),))) == {"accuracy": 75.0}
 
 
 def test_the_best_score_counts_and_the_first_of_equal_ones(data) -> None:
@@ -183,21 +179,21 @@ def test_the_best_score_counts_and_the_first_of_equal_ones(data) -> None:
     (example,) = task.examples
     for scores, right in (([0.9, 0.4], 0), ([0.4, 0.9], 100), ([0.5, 0.5], 0)):
         answer = Said.found([("x", 0), ("x", 1)], scores)
-        assert score(task, [Prediction.made(example, [LEFT, WIDE], answer)])["accuracy"] == right
+        assert percents(task, [Prediction.made(example, [LEFT, WIDE], answer)])["accuracy"] == right
 
 
 def test_the_order_of_rows_does_not_matter(tmp_path, data) -> None:
     turned = RefCocoVal.load(write(tmp_path / "turned", REFS[::-1]))
     assert [example.key for example in turned.examples] == ["2", "1"]
     regions = ((1,), (0,), (0,))  # the refs of a picture are turned as well
-    same = score(RefCocoVal.load(data), by_hand(RefCocoVal.load(data), ((0,), (0,), (1,))))
-    assert score(turned, by_hand(turned, regions)) == same == {"accuracy": 75.0}
+    same = percents(RefCocoVal.load(data), by_hand(RefCocoVal.load(data), ((0,), (0,), (1,))))
+    assert percents(turned, by_hand(turned, regions)) == same == {"accuracy": 75.0}
 
 
 def test_bounds_are_those_worked_out_by_hand(data) -> None:
     task = RefCocoVal.load(data)
     predictions = by_hand(task)
-    figures = {who: score(task, *each) for who, each in task.bounds(predictions).items()}
+    figures = {who: percents(task, *each) for who, each in task.bounds(predictions).items()}
     assert figures == {
         "whole picture": {"accuracy": 25.0},
         "largest region": {"accuracy": 25.0},
@@ -302,12 +298,12 @@ def test_odd_answers_are_wrong_but_no_error(data) -> None:
     (example,) = task.examples
     answers = [said(99), said(-1), Said(written=("x" * 50_000,)), said()]
     for answer in answers:
-        assert score(task, [Prediction.made(example, [WIDE], answer)]) == {"accuracy": 0.0}
+        assert percents(task, [Prediction.made(example, [WIDE], answer)]) == {"accuracy": 0.0}
     failed = Prediction.failed(example, "no such file")
-    assert score(task, [failed]) == {"accuracy": 0.0}
+    assert percents(task, [failed]) == {"accuracy": 0.0}
     assert task.error(example, failed) == 1
     assert all(
-        score(task, *each)["accuracy"] in (0, 100) for each in task.bounds([failed]).values()
+        percents(task, *each)["accuracy"] in (0, 100) for each in task.bounds([failed]).values()
     )
 
 

@@ -15,6 +15,7 @@ from fo1.evaluation.summary import summarise
 from fo1.evaluation.tasks import get_task
 from fo1.evaluation.tasks.region_names import LvisRegions, PacoRegions
 from fo1.prompts import Task
+from tests.evaluation.figures import percents
 from tests.evaluation.metrics.test_sentence_similarity import make_sentence_model
 from tests.tiny import picture
 
@@ -63,10 +64,6 @@ def said(task: LvisRegions, *answers: dict[int, str]) -> list[Prediction]:
     ]
 
 
-def figures(task: LvisRegions, predictions: list[Prediction]) -> dict[str, float]:
-    return {one.name: one.estimate.value for one in task.measure(predictions, ONE)}
-
-
 def test_the_file_is_read_as_it_ships(tmp_path: Path) -> None:
     task = LvisRegions.load(write(tmp_path, CONTENT))
     first, second = task.examples
@@ -92,7 +89,7 @@ def test_s_iou_by_hand(tmp_path: Path) -> None:
     task = LvisRegions.load(write(tmp_path, CONTENT))
     answers = {0: "A coffee cup.", 1: "bird"}, {0: "category: Front leg"}
     # {a, coffee, cup} and {coffee, cup}: 2/3; nothing; no answer; {front, leg} of three words: 2/3
-    assert figures(task, said(task, *answers))["S-IoU"] == pytest.approx(100 * (4 / 3) / 4)
+    assert percents(task, said(task, *answers))["S-IoU"] == pytest.approx(100 * (4 / 3) / 4)
 
 
 def test_paco_by_hand(tmp_path: Path) -> None:
@@ -101,24 +98,24 @@ def test_paco_by_hand(tmp_path: Path) -> None:
     assert get_task("paco-regions") is PacoRegions
     # "dog:leg" is cut at its colon: one word of two; "a cup": one of two; right; nothing.
     answers = {0: "dog:leg"}, {0: "a cup", 1: "cup."}
-    assert figures(task, said(task, *answers))["S-IoU"] == pytest.approx(
+    assert percents(task, said(task, *answers))["S-IoU"] == pytest.approx(
         100 * (1 / 2 + 1 / 2 + 1) / 4
     )
-    assert figures(task, [task.perfect(one) for one in task.examples])["S-IoU"] == 100
-    assert figures(task, [Prediction.empty(one) for one in task.examples])["S-IoU"] == 0
+    assert percents(task, [task.perfect(one) for one in task.examples])["S-IoU"] == 100
+    assert percents(task, [Prediction.empty(one) for one in task.examples])["S-IoU"] == 0
 
 
 def test_perfect_empty_and_odd_answers(tmp_path: Path) -> None:
     task = LvisRegions.load(write(tmp_path, CONTENT))
     perfect = [task.perfect(example) for example in task.examples]
-    assert figures(task, perfect)["S-IoU"] == 100
+    assert percents(task, perfect)["S-IoU"] == 100
     for nothing in (
         [Prediction.empty(example) for example in task.examples],
         [Prediction.failed(example, "no picture") for example in task.examples],
         said(task, {}, {0: "x " * 25_000}),
         said(task, {7: "cup", -1: "coffee cup"}, {3: "dog"}),
     ):
-        assert figures(task, nothing)["S-IoU"] == 0
+        assert percents(task, nothing)["S-IoU"] == 0
         assert [task.error(*pair) for pair in zip(task.examples, nothing, strict=True)] == [1, 1]
     assert task.error(task.examples[0], perfect[0]) == 0
 
@@ -140,9 +137,9 @@ def test_figures_do_not_depend_on_the_order_of_rows(tmp_path: Path) -> None:
 def test_ss_by_a_sentence_model(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv(VARIABLE, str(make_sentence_model(tmp_path / "model")))
     task = LvisRegions.load(write(tmp_path, CONTENT))
-    assert figures(task, [task.perfect(one) for one in task.examples])["SS"] == pytest.approx(100)
-    assert figures(task, [Prediction.empty(one) for one in task.examples])["SS"] == 0
-    half = figures(task, said(task, {0: "coffee cup"}, {0: "dog front leg"}))
+    assert percents(task, [task.perfect(one) for one in task.examples])["SS"] == pytest.approx(100)
+    assert percents(task, [Prediction.empty(one) for one in task.examples])["SS"] == 0
+    half = percents(task, said(task, {0: "coffee cup"}, {0: "dog front leg"}))
     assert half["SS"] == pytest.approx(50)
     assert task.details([], ONE) == []
 

@@ -21,6 +21,7 @@ from fo1.evaluation.tasks.scenes import Scenes, ScenesNewConcepts
 from fo1.pipeline import FO1
 from fo1.pipeline.engine import Engine
 from fo1.prompts import Task
+from tests.evaluation.figures import shares
 from tests.tiny import make_model, make_processor
 
 PACK = PicturePack.open()
@@ -46,11 +47,6 @@ def terse() -> FO1:
     model = make_model(score=True)
     model.generation_config.max_new_tokens = 8
     return FO1(Engine("tiny", model, make_processor()), Path(), proposer="grid")
-
-
-def figures(task: Scenes, predictions: list[Prediction]) -> dict[str, float]:
-    weights = resampling(len(task.picture_names), 10)
-    return {one.name: one.values[0] for one in task.measure(predictions, weights)}
 
 
 def perfect(task: Scenes) -> list[Prediction]:
@@ -90,14 +86,14 @@ def test_a_limit_takes_whole_scenes(task) -> None:
 
 
 def test_perfect_is_100_and_empty_is_0(task) -> None:
-    found = figures(task, perfect(task))
+    found = shares(task, perfect(task))
     for way in ("", OWN):
         assert found.pop(f"{way}absent names: false positives") == 0
     assert found == pytest.approx(dict.fromkeys(found, 1.0))
     assert [task.error(e, p) for e, p in zip(task.examples, perfect(task), strict=True)] == [0] * 6
 
     empty = [Prediction.empty(example) for example in task.examples]
-    found = figures(task, empty)
+    found = shares(task, empty)
     for way in ("", OWN):
         for group in ("detection", "referring", "counting", "naming"):
             assert not any(v for name, v in found.items() if name.startswith(f"{way}{group}"))
@@ -111,7 +107,7 @@ def test_each_way_of_asking_has_its_own_figures(task) -> None:
         one if example.boxes is not None else Prediction.empty(example)
         for one, example in zip(perfect(task), task.examples, strict=True)
     ]
-    found = figures(task, half)
+    found = shares(task, half)
     assert found["detection: AP"] == found["referring: all"] == found["counting: exact"] == 1
     assert found[f"{OWN}detection: AP"] == found[f"{OWN}counting: exact"] == 0
 
@@ -121,7 +117,7 @@ def test_one_scene_of_three_right_is_its_share(task) -> None:
         one if number < 2 else Prediction.empty(example)
         for number, (one, example) in enumerate(zip(perfect(task), task.examples, strict=True))
     ]
-    found = figures(task, some)
+    found = shares(task, some)
     cases = [example.truth for example in task.examples[::2]]
     for name, part in (
         ("naming: top-1", [len(case.objects) for case in cases]),
@@ -135,7 +131,7 @@ def test_one_scene_of_three_right_is_its_share(task) -> None:
 def test_the_order_of_examples_does_not_matter(task) -> None:
     predictions = [shuffle(one) for one in perfect(task)]
     turned = replace(task, examples=task.examples[::-1])
-    assert figures(turned, predictions[::-1]) == pytest.approx(figures(task, predictions))
+    assert shares(turned, predictions[::-1]) == pytest.approx(shares(task, predictions))
 
 
 def shuffle(prediction: Prediction) -> Prediction:
@@ -172,7 +168,7 @@ def test_floors_and_ceilings_stand_beside_the_figures(task) -> None:
     assert task.expected(none, weights)["recall of the proposals at IoU 0.5"][0].values[0] == 0
 
     (dealt,) = task.bounds(own).values()
-    assert np.mean([figures(task, list(one))["naming: top-1"] for one in dealt]) < 0.6
+    assert np.mean([shares(task, list(one))["naming: top-1"] for one in dealt]) < 0.6
 
 
 def test_new_concepts_come_apart() -> None:
@@ -263,7 +259,7 @@ def test_regions_that_do_not_exist_are_no_error(task) -> None:
             for request in example.requests
         ]
         told.append(Prediction.made(example, example.truth.boxes[:1], *said))
-    found = figures(task, told)
+    found = shares(task, told)
     assert found["naming: top-1"] == found["referring: all"] == found["detection: AP"] == 0
     assert all(len(one) for one in task.bounds(told).values())
     assert task.expected(told, resampling(3, 2))
