@@ -113,8 +113,11 @@ def _lines(example: Example[Any], prediction: Prediction, truth: str, letters: i
     asked = [", ".join(request.queries) for request in example.requests if request.queries]
     said = [text for one in prediction.said for text in one.written if text]
     counts = [str(one.count) for one in prediction.said if one.count is not None]
+    same = example.key == example.picture
     told = {
-        f"{example.key} ({example.picture})": "truth on the left, the model on the right",
+        example.key
+        if same
+        else f"{example.key} ({example.picture})": "truth on the left, the model on the right",
         "asked": "; ".join(asked),
         "true": truth,
         "written": "; ".join(said),
