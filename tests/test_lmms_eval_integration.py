@@ -35,6 +35,8 @@ import fo1_questions  # noqa: E402
 from fo1_answers import Part, figures, join, prompt, understand  # noqa: E402
 from fo1_questions import read_prompt, reply, scaled, with_boxes  # noqa: E402
 
+# Said while lmms_eval is compiled for the first time.
+pytestmark = pytest.mark.filterwarnings("ignore:invalid escape sequence")
 TASK_FILES = sorted((HOME / "tasks").glob("*.yaml"))
 SIZE = (100, 200)
 
