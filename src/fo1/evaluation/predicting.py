@@ -79,7 +79,7 @@ class Predictor:
         try:
             return _Opened(example, example.open())
         except Exception as error:  # one bad picture must not end the run
-            return _Opened(example, error=one_line(error))
+            return _Opened(example, error=blame(error))
 
     def _encode(self, one: "_Opened", true_boxes: bool) -> Scene | str:
         """Return the scene of an example, or why there is none."""
@@ -95,10 +95,8 @@ class Predictor:
             if boxes is None and self.source is not None:
                 boxes = self.source(example, one.image)
             return self.model.encode(one.image, boxes)
-        except LOST:
-            raise
         except Exception as error:  # as above
-            return one_line(error)
+            return blame(error)
 
     def _ask(
         self,
@@ -124,10 +122,8 @@ class Predictor:
         rng = contestant_rng(self.seed, who.name, one.example.key)
         try:
             one.scene = who.change(scene, rng, before) if who.change else scene
-        except LOST:
-            raise
         except Exception as error:  # as above
-            one.error = one_line(error)
+            one.error = blame(error)
 
     def _answer(self, group: Sequence["_Asked"]) -> None:
         """Ask everything of several scenes; apart if that fails, so that only the bad one does."""
@@ -139,11 +135,10 @@ class Predictor:
         ]
         try:
             outcomes = answer_each([(scene, request) for _, scene, request in pairs])
-        except LOST:
-            raise
         except Exception as error:  # as above
+            reason = blame(error)
             if len(group) == 1:
-                group[0].error = one_line(error)
+                group[0].error = reason
                 return
             for one in group:
                 self._answer([one])
@@ -175,6 +170,13 @@ class _Asked:
             return Prediction.failed(self.example, self.error or "not asked")
         outcomes = [self.outcomes[request] for request in self.example.requests]
         return Prediction.of(self.example.key, self.scene, outcomes, most)
+
+
+def blame(error: Exception) -> str:
+    """Return why an example failed, one line; raise what is no fault of the example again."""
+    if isinstance(error, LOST):
+        raise error
+    return one_line(error)
 
 
 def one_line(error: Exception) -> str:

@@ -102,8 +102,10 @@ def summarise(
         for who, seeds in task.bounds(own).items():
             bounds[who] = _mean([task.measure(one, weights) for one in seeds])
         bounds |= task.expected(own, weights)
+    shown = {one.name: one.estimate for one in figures}
+    others = {who: {one.name: one.estimate for one in each} for who, each in bounds.items()}
     chances = task.chances(own)
-    tables = [*_main_tables(task, figures, bounds), *task.details(own, weights)]
+    tables = [*_main_tables(task, figures, shown, others), *task.details(own, weights)]
     if chances:
         tables.append(_chances_table(chances, weights))
     scored = {
@@ -115,9 +117,9 @@ def summarise(
     kinds: tuple[Score, ...] = tuple(kind for kind in _SCORES if kind in scored)
     return Summary(
         task=task.name,
-        figures={figure.name: figure.estimate for figure in figures},
+        figures=shown,
         units={one.name: one.unit for each in (*bounds.values(), figures) for one in each},
-        bounds={who: {one.name: one.estimate for one in each} for who, each in bounds.items()},
+        bounds=others,
         counts={
             "examples": len(task.examples),
             "pictures": len(task.picture_names),
@@ -132,20 +134,29 @@ def summarise(
 
 
 def _main_tables(
-    task: AnyTask, figures: Sequence[Figure], bounds: Mapping[str, Sequence[Figure]]
+    task: AnyTask,
+    figures: Sequence[Figure],
+    shown: Mapping[str, Estimate],
+    others: Mapping[str, Mapping[str, Estimate]],
 ) -> list[Table]:
-    """Return a table per group of figures; a row that has none of a group is left out of it."""
+    """Return a table per group of figures; a row that has none of a group is left out of it.
+
+    Args:
+        task: names the tables and the published figures.
+        figures: of the model, for their groups, names and units.
+        shown: the same with their intervals.
+        others: those of floors and ceilings, by what they are.
+    """
     groups: dict[str, list[Figure]] = {}
     for one in figures:
         groups.setdefault(one.group, []).append(one)
-    others = {who: {one.name: one.estimate for one in each} for who, each in bounds.items()}
     known = {f"published: {who}": each for who, each in published(task.name).items()}
     tables: list[Table] = []
     for group, own in groups.items():
         title = f"{task.title}: {group}" if group else task.title
         digits = tuple(DIGITS[one.unit] for one in own)
         table = Table(title, tuple(one.column for one in own), digits=digits)
-        for who, each in ({MODEL.name: {one.name: one.estimate for one in own}} | others).items():
+        for who, each in {MODEL.name: shown, **others}.items():
             cells = [each.get(one.name) for one in own]
             if who == MODEL.name or any(cell and cell.value == cell.value for cell in cells):
                 table.add(who, *cells)
