@@ -67,3 +67,17 @@ def test_figures_of_the_table_stand_in_the_measurements() -> None:
         mine = own.split(f"every name: {kind}\n")[1]
         assert f"| model | {row[1]} [" in mine
         assert f"| region embeddings shuffled | {row[2]} [" in mine
+
+
+def test_what_is_said_of_swapped_regions_was_measured() -> None:
+    """Share and number of pairs, by the score head on photos and by the language model."""
+    nano = (ROOT / "docs/nano.md").read_text(encoding="utf-8")
+    told = re.search(
+        r"follow in (\d+) % of (\d+) pairs.*?follows in (\d+) % of (\d+)\.", README, re.S
+    )
+    assert told is not None
+    for name, share, pairs in (("photos", *told.groups()[:2]), ("relations", *told.groups()[2:])):
+        own = nano.split(f"--out OUT/{name}`")[1]
+        row = re.search(r"^\| two regions swapped \| (\S+) \[.*?\] \| (\d+) \|$", own, re.M)
+        assert row is not None
+        assert (f"{float(row[1]):.0f}", row[2]) == (share, pairs)
