@@ -31,6 +31,7 @@ LAYERS = (
         "visualize",
         "lexicon",
         "export",
+        "formats",
     ),
     ("models",),
     ("proposals", "data"),

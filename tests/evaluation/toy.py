@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from fo1.evaluation.contestants import MODEL, SWAPPED, TEXT_ONLY
-from fo1.evaluation.example import Broken, Example
+from fo1.evaluation.example import Example
 from fo1.evaluation.metrics.estimates import Floats, accuracy
 from fo1.evaluation.predicting import Predictor
 from fo1.evaluation.prediction import Prediction, Said
@@ -17,6 +17,7 @@ from fo1.evaluation.processes import Processes
 from fo1.evaluation.run_folder import RunFolder
 from fo1.evaluation.runner import run
 from fo1.evaluation.task import EvalTask, Figure, Predictions
+from fo1.formats.broken import Broken
 from fo1.geometry import Boxes
 from fo1.pipeline import FO1, Request
 from fo1.pipeline.engine import Engine

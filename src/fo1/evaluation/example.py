@@ -61,16 +61,3 @@ class Example(Generic[Truth]):
                 f"is for {width} x {height}; take the picture that belongs to it"
             )
         return image
-
-
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """A row of a data set that cannot be asked: it is counted and told, not scored.
-
-    Attributes:
-        key: names the row, for example "line 12".
-        problem: one line: what was found and what was expected.
-    """
-
-    key: str
-    problem: str

@@ -22,10 +22,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fo1.errors import InputError
-from fo1.evaluation.example import Broken, Example, Truth
+from fo1.evaluation.example import Example, Truth
 from fo1.evaluation.metrics.estimates import Bools, Estimate, Floats, estimate
 from fo1.evaluation.prediction import Prediction
 from fo1.evaluation.report import Table
+from fo1.formats.broken import Broken
 from fo1.geometry import Boxes
 from fo1.pipeline.request import Score
 

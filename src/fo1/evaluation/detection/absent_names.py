@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from fo1.errors import InputError
-from fo1.evaluation.example import Broken
-from fo1.evaluation.formats.coco import CocoFile, Fields, is_whole, read_object
-from fo1.evaluation.formats.limits import read_name
+from fo1.formats.broken import Broken
+from fo1.formats.coco import CocoFile, Fields, is_whole, read_object
+from fo1.formats.limits import read_name
 
 VERIFIED, NEGATIVE = "verified_absent_category_ids", "neg_category_ids"
 

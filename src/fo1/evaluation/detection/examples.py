@@ -7,8 +7,9 @@ from typing import TypeAlias
 import numpy as np
 
 from fo1.evaluation.detection.truth import DetectionTruth
-from fo1.evaluation.example import Broken, Example
-from fo1.evaluation.formats.coco import CocoFile, Fields
+from fo1.evaluation.example import Example
+from fo1.formats.broken import Broken
+from fo1.formats.coco import CocoFile, Fields
 from fo1.geometry import Size
 from fo1.pipeline import Request
 

@@ -19,9 +19,9 @@ import numpy as np
 
 from fo1.errors import InputError
 from fo1.evaluation.detection.federated import Labelled
-from fo1.evaluation.example import Broken
-from fo1.evaluation.formats.coco import CocoFile, Fields, TrueBox, is_whole, read_coco, read_object
-from fo1.evaluation.formats.limits import COUNTS, SIDES, check_whole, read_name
+from fo1.formats.broken import Broken
+from fo1.formats.coco import CocoFile, Fields, TrueBox, is_whole, read_coco, read_object
+from fo1.formats.limits import COUNTS, SIDES, check_whole, read_name
 from fo1.geometry import Size, check_boxes
 
 T = TypeVar("T")

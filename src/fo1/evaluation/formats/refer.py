@@ -18,16 +18,17 @@ from pathlib import Path
 import numpy as np
 
 from fo1.errors import InputError, short_name
-from fo1.evaluation.example import Broken, Example
-from fo1.evaluation.formats.limits import check_length
-from fo1.evaluation.formats.refer_rows import (
+from fo1.evaluation.example import Example
+from fo1.formats.broken import Broken
+from fo1.formats.limits import check_length
+from fo1.formats.refer_rows import (
     Instances,
     Picture,
     read_pickle,
     read_size,
     with_area,
 )
-from fo1.evaluation.formats.tables import TableRow, TableRows, read_tables
+from fo1.formats.tables import TableRow, TableRows, read_tables
 from fo1.geometry import Boxes, Size, as_boxes
 from fo1.pipeline import Request
 

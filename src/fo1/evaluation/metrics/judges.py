@@ -28,8 +28,8 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from fo1.errors import short_name
-from fo1.evaluation.formats.tables import read_tables
 from fo1.evaluation.metrics.text import tokens
+from fo1.formats.tables import read_tables
 
 Ratings: TypeAlias = tuple[float, float]
 """Of the reference and of the answer."""

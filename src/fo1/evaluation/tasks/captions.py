@@ -23,7 +23,15 @@ from typing import Any, Self, TypeAlias
 from fo1.errors import InputError
 from fo1.evaluation.example import Example
 from fo1.evaluation.formats.refer import Referred, read_refer
-from fo1.evaluation.formats.region_rows import (
+from fo1.evaluation.metrics.captions import CaptionScorer
+from fo1.evaluation.metrics.coco_caption import Tokens
+from fo1.evaluation.metrics.estimates import Floats
+from fo1.evaluation.metrics.text import word_iou
+from fo1.evaluation.report import Table
+from fo1.evaluation.task import Figure, Predictions
+from fo1.evaluation.tasks.refcoco import REFCOCOG, ask
+from fo1.evaluation.tasks.region_task import RegionTask
+from fo1.formats.region_rows import (
     Box,
     Region,
     find_picture,
@@ -33,14 +41,6 @@ from fo1.evaluation.formats.region_rows import (
     words,
     xywh,
 )
-from fo1.evaluation.metrics.captions import CaptionScorer
-from fo1.evaluation.metrics.coco_caption import Tokens
-from fo1.evaluation.metrics.estimates import Floats
-from fo1.evaluation.metrics.text import word_iou
-from fo1.evaluation.report import Table
-from fo1.evaluation.task import Figure, Predictions
-from fo1.evaluation.tasks.refcoco import REFCOCOG, ask
-from fo1.evaluation.tasks.region_task import RegionTask
 
 Sentences: TypeAlias = tuple[str, ...]
 _Object: TypeAlias = tuple[Example[Referred], tuple[float, ...], list[str]]

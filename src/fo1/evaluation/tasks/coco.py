@@ -12,7 +12,7 @@ from typing import ClassVar, Self
 
 from fo1.evaluation.detection.examples import coco_examples
 from fo1.evaluation.detection.task import DetectionTask
-from fo1.evaluation.formats.coco import read_coco
+from fo1.formats.coco import read_coco
 from fo1.pipeline import Request
 from fo1.prompts import Task
 

@@ -19,18 +19,18 @@ import numpy as np
 
 from fo1.errors import InputError
 from fo1.evaluation.example import Example, Picture
-from fo1.evaluation.formats.limits import (
+from fo1.evaluation.metrics.estimates import Floats, accuracy, estimate
+from fo1.evaluation.prediction import Prediction, Said
+from fo1.evaluation.report import Table
+from fo1.evaluation.task import EvalTask, Figure, Predictions
+from fo1.formats.limits import (
     COUNTS,
     QUESTION_LENGTH,
     check_length,
     check_whole,
     read_name,
 )
-from fo1.evaluation.formats.tables import TableRow, find_tables, read_tables
-from fo1.evaluation.metrics.estimates import Floats, accuracy, estimate
-from fo1.evaluation.prediction import Prediction, Said
-from fo1.evaluation.report import Table
-from fo1.evaluation.task import EvalTask, Figure, Predictions
+from fo1.formats.tables import TableRow, find_tables, read_tables
 from fo1.imaging import PICTURE_SUFFIXES
 from fo1.pipeline import Request
 from fo1.prompts import Task

@@ -24,13 +24,13 @@ import numpy as np
 
 from fo1.errors import FO1Error, InputError
 from fo1.evaluation.example import Example
-from fo1.evaluation.formats.limits import QUESTION_LENGTH, check_length
-from fo1.evaluation.formats.tables import TableRow, TableRows, find_tables, read_tables
 from fo1.evaluation.metrics.estimates import Floats, accuracy, ratio
 from fo1.evaluation.metrics.judges import Case, Judge, Ratings, find_judge, token_f1
 from fo1.evaluation.prediction import Prediction, Said
 from fo1.evaluation.report import Table
 from fo1.evaluation.task import EvalTask, Figure, Predictions
+from fo1.formats.limits import QUESTION_LENGTH, check_length
+from fo1.formats.tables import TableRow, TableRows, find_tables, read_tables
 from fo1.geometry import Boxes, as_boxes
 from fo1.imaging import load_image
 from fo1.parsing import plain_text

@@ -24,11 +24,11 @@ from fo1.evaluation.detection.bounds import every_name
 from fo1.evaluation.detection.examples import coco_examples, text_field
 from fo1.evaluation.detection.truth import DetectionTruth
 from fo1.evaluation.example import Example
-from fo1.evaluation.formats.coco import CocoFile, Fields, read_coco
 from fo1.evaluation.metrics.estimates import Floats, ratio
 from fo1.evaluation.prediction import Prediction, Said
 from fo1.evaluation.report import Table
 from fo1.evaluation.task import EvalTask, Figure, Predictions
+from fo1.formats.coco import CocoFile, Fields, read_coco
 from fo1.geometry import Boxes
 from fo1.pipeline import Request
 from fo1.prompts import Task

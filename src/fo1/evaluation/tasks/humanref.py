@@ -16,9 +16,6 @@ import numpy as np
 
 from fo1.errors import InputError
 from fo1.evaluation.example import Example
-from fo1.evaluation.formats.limits import check_length, check_reach
-from fo1.evaluation.formats.refer_rows import with_area
-from fo1.evaluation.formats.tables import TableRow, find_tables, read_tables
 from fo1.evaluation.metrics.boxes import overlaps
 from fo1.evaluation.metrics.estimates import Floats, accuracy, estimate
 from fo1.evaluation.metrics.ranking import COCO_IOUS
@@ -34,6 +31,9 @@ from fo1.evaluation.metrics.referring import (
 from fo1.evaluation.prediction import Prediction, Said
 from fo1.evaluation.report import Table
 from fo1.evaluation.task import EvalTask, Figure, Predictions
+from fo1.formats.limits import check_length, check_reach
+from fo1.formats.refer_rows import with_area
+from fo1.formats.tables import TableRow, find_tables, read_tables
 from fo1.geometry import Boxes, as_boxes, check_boxes
 from fo1.pipeline import Request
 from fo1.prompts import Task

@@ -16,7 +16,7 @@ from fo1.evaluation.detection.coco_engine import LVIS_DETECTIONS
 from fo1.evaluation.detection.examples import coco_examples, text_field
 from fo1.evaluation.detection.task import DetectionTask
 from fo1.evaluation.detection.truth import DetectionTruth
-from fo1.evaluation.formats.coco import read_coco
+from fo1.formats.coco import read_coco
 from fo1.pipeline import Request
 from fo1.prompts import Task
 

@@ -17,8 +17,8 @@ from fo1.errors import InputError
 from fo1.evaluation.detection.examples import coco_examples
 from fo1.evaluation.detection.task import DetectionExample, DetectionTask
 from fo1.evaluation.detection.truth import DetectionTruth
-from fo1.evaluation.example import Broken
-from fo1.evaluation.formats.coco import read_coco
+from fo1.formats.broken import Broken
+from fo1.formats.coco import read_coco
 from fo1.pipeline import Request
 from fo1.prompts import Task
 

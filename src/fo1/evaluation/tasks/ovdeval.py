@@ -25,14 +25,14 @@ from fo1.evaluation.detection.nms_ap import suppress, with_truth
 from fo1.evaluation.detection.pool import Pool
 from fo1.evaluation.detection.tables import count_table, part_table, recall_table
 from fo1.evaluation.detection.task import SPREAD, DetectionExample, DetectionTask
-from fo1.evaluation.example import Broken
-from fo1.evaluation.formats.coco import CocoFile, Fields, read_coco
-from fo1.evaluation.formats.limits import read_name
 from fo1.evaluation.metrics.estimates import Floats
 from fo1.evaluation.metrics.ranking import mean_of_known, weighted_precision
 from fo1.evaluation.prediction import Prediction
 from fo1.evaluation.report import Table
 from fo1.evaluation.task import Figure, Predictions
+from fo1.formats.broken import Broken
+from fo1.formats.coco import CocoFile, Fields, read_coco
+from fo1.formats.limits import read_name
 from fo1.pipeline import Request
 from fo1.prompts import Task
 

@@ -20,12 +20,12 @@ import numpy as np
 
 from fo1.errors import InputError
 from fo1.evaluation.example import Example
-from fo1.evaluation.formats.limits import QUESTION_LENGTH, check_length
-from fo1.evaluation.formats.tables import TableRow, find_tables, read_tables
 from fo1.evaluation.metrics.estimates import Bools, Floats, f1, ratio
 from fo1.evaluation.prediction import Prediction, Said
 from fo1.evaluation.report import Table
 from fo1.evaluation.task import EvalTask, Figure, Predictions
+from fo1.formats.limits import QUESTION_LENGTH, check_length
+from fo1.formats.tables import TableRow, find_tables, read_tables
 from fo1.parsing import plain_text
 from fo1.pipeline import Request
 from fo1.prompts import Task, clean_name

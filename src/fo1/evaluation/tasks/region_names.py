@@ -19,14 +19,14 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from fo1.errors import InputError
-from fo1.evaluation.formats.limits import check_length
-from fo1.evaluation.formats.region_rows import Region, find_picture, gather, read_json, take, xywh
 from fo1.evaluation.metrics.estimates import Floats
 from fo1.evaluation.metrics.sentence_similarity import SentenceEncoder, find_sentence_model
 from fo1.evaluation.metrics.text import clean_answer, clean_category, word_iou
 from fo1.evaluation.report import Table
 from fo1.evaluation.task import Figure, Predictions
 from fo1.evaluation.tasks.region_task import RegionTask
+from fo1.formats.limits import check_length
+from fo1.formats.region_rows import Region, find_picture, gather, read_json, take, xywh
 
 FOLDERS = ("val2017", "train2017", "coco/val2017", "coco/train2017")
 

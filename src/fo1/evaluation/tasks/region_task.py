@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fo1.evaluation.example import Example
-from fo1.evaluation.formats.region_rows import Item, Region
 from fo1.evaluation.metrics.estimates import Floats, accuracy
 from fo1.evaluation.prediction import Prediction, Said
 from fo1.evaluation.task import EvalTask, Predictions
+from fo1.formats.region_rows import Item, Region
 from fo1.geometry import Boxes
 from fo1.pipeline import Request
 from fo1.prompts import Task

@@ -14,7 +14,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from fo1.errors import InputError
-from fo1.evaluation.formats.region_rows import (
+from fo1.evaluation.metrics.estimates import Floats
+from fo1.evaluation.metrics.text import edit_similarity, plain_characters
+from fo1.evaluation.task import Figure, Predictions
+from fo1.evaluation.tasks.region_task import RegionTask
+from fo1.formats.region_rows import (
     Region,
     find_picture,
     gather,
@@ -23,10 +27,6 @@ from fo1.evaluation.formats.region_rows import (
     words,
     xywh,
 )
-from fo1.evaluation.metrics.estimates import Floats
-from fo1.evaluation.metrics.text import edit_similarity, plain_characters
-from fo1.evaluation.task import Figure, Predictions
-from fo1.evaluation.tasks.region_task import RegionTask
 from fo1.prompts import Task
 
 FILE = "cocotext.v2.json"

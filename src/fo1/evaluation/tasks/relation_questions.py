@@ -18,11 +18,11 @@ from typing import Final
 import numpy as np
 
 from fo1.errors import InputError
-from fo1.evaluation.example import Broken
-from fo1.evaluation.formats.coco import CocoFile, read_coco
-from fo1.evaluation.formats.refer_rows import read_size
-from fo1.evaluation.formats.tables import TableRow
 from fo1.evaluation.metrics.estimates import Bools
+from fo1.formats.broken import Broken
+from fo1.formats.coco import CocoFile, read_coco
+from fo1.formats.refer_rows import read_size
+from fo1.formats.tables import TableRow
 from fo1.geometry import Boxes, Size, as_boxes, box_area, clip_boxes
 from fo1.tags import region_token
 

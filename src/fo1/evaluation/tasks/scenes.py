@@ -19,11 +19,12 @@ from fo1.evaluation.drawn import figures as scene_figures
 from fo1.evaluation.drawn import floors as scene_floors
 from fo1.evaluation.drawn.cases import Case, make_case
 from fo1.evaluation.drawn.judging import Judgement, pair_chances
-from fo1.evaluation.example import Broken, Example
+from fo1.evaluation.example import Example
 from fo1.evaluation.metrics.estimates import Floats
 from fo1.evaluation.predicting import one_line
 from fo1.evaluation.prediction import Prediction, Said
 from fo1.evaluation.task import Chances, EvalTask, Figure, Predictions
+from fo1.formats.broken import Broken
 from fo1.geometry import Boxes
 from fo1.pipeline import Request
 from fo1.pipeline.request import Score

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from fo1.errors import InputError, short_name
-from fo1.evaluation.example import Broken
-from fo1.evaluation.formats.limits import FARTHEST, SIDES, check_length
+from fo1.formats.broken import Broken
+from fo1.formats.limits import FARTHEST, SIDES, check_length
 
 Item = TypeVar("Item")
 Row = TypeVar("Row")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fo1.errors import InputError, MissingExtraError, short_name
-from fo1.evaluation.example import Broken
+from fo1.formats.broken import Broken
 
 T = TypeVar("T")
 

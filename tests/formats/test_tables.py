@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fo1.errors import InputError, MissingExtraError
-from fo1.evaluation.formats.tables import find_tables, read_tables
+from fo1.formats.tables import find_tables, read_tables
 
 
 def test_lines_lists_and_parquet_give_the_same_rows(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeGuard
 
 from fo1.errors import InputError
-from fo1.evaluation.example import Broken
-from fo1.evaluation.formats.limits import FARTHEST, read_name
+from fo1.formats.broken import Broken
+from fo1.formats.limits import FARTHEST, read_name
 
 Fields: TypeAlias = Mapping[str, Any]
 """One row of a file."""

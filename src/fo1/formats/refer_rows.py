@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from fo1.errors import InputError
-from fo1.evaluation.example import Broken
-from fo1.evaluation.formats.limits import SIDES, check_reach, check_whole
-from fo1.evaluation.formats.tables import TableRow, TableRows
+from fo1.formats.broken import Broken
+from fo1.formats.limits import SIDES, check_reach, check_whole
+from fo1.formats.tables import TableRow, TableRows
 from fo1.geometry import Boxes, Size, box_area, check_boxes, xywh_to_xyxy
 
 

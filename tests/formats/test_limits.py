@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fo1.errors import InputError
-from fo1.evaluation.formats.limits import (
+from fo1.formats.limits import (
     COUNTS,
     NAME_LENGTH,
     QUESTION_LENGTH,
