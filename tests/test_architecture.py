@@ -30,6 +30,7 @@ LAYERS = (
         "pixels",
         "visualize",
         "lexicon",
+        "ordering",
         "export",
         "formats",
     ),
@@ -56,6 +57,7 @@ MAY_NAME_A_FAMILY = (
     *("models/families/", "models/published/", "models/checkpoints/published_processor.py"),
     "models/configuration.py",
     "evaluation/published.py",  # whose models they are
+    "training/recipes/",
 )
 
 

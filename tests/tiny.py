@@ -12,10 +12,20 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from transformers import Florence2VisionConfig, PreTrainedConfig, Qwen2_5_VLConfig
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import (
+    CLIPImageProcessorPil,
+    CLIPVisionConfig,
+    Florence2VisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    PreTrainedConfig,
+    PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+)
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from fo1.layout import region_list
+from fo1.layout import VISION_END, VISION_START, region_list
 from fo1.models import (
     FO1Config,
     FO1ForConditionalGeneration,
@@ -31,6 +41,7 @@ TOKENIZER = Path(__file__).parent / "parity/fixtures/VLM-FO1_Qwen2.5-VL-tiny"
 WIDTH = 32
 VOCABULARY = 2048
 PLACEHOLDER = 2020
+FRAME = 140  # side of the one size that a host without free sizes reads
 WRITERS = ("o_proj.weight", "down_proj.weight")
 
 
@@ -43,12 +54,18 @@ class TinyHost:
         image_processor: makes its image processor.
         vision_blocks: finds the blocks of its vision encoder.
         attention: what such a block calls its attention.
+        attends: what that returns, from the states it adds nothing to.
+        patches: finds the (H W, C) patches of the first picture in what a block returns.
+        token_types: whether its forward wants to be told which tokens are of pictures.
     """
 
     config: Callable[[], PreTrainedConfig]
     image_processor: Callable[[], Any]
     vision_blocks: Callable[[Any], torch.nn.ModuleList]
     attention: str
+    attends: Callable[[torch.Tensor], Any] = torch.zeros_like
+    patches: Callable[[torch.Tensor], torch.Tensor] = lambda output: output
+    token_types: bool = True
 
 
 def _qwen2_5_vl() -> Qwen2_5_VLConfig:
@@ -87,13 +104,55 @@ def _qwen2_5_vl() -> Qwen2_5_VLConfig:
     )
 
 
+def _llava(**options: Any) -> LlavaConfig:
+    vision = CLIPVisionConfig(
+        hidden_size=24,
+        intermediate_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        image_size=FRAME,
+        patch_size=14,
+    )
+    text = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=WIDTH,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+    layers = {"vision_feature_layer": [-3, -2], "image_token_index": 1804}
+    return LlavaConfig(**{"vision_config": vision, "text_config": text, **layers, **options})
+
+
+def llava_image_processor(side: int = FRAME, patch: int = 14) -> CLIPImageProcessorPil:
+    """Return an image processor that squashes whole pictures, and knows the patches."""
+    return CLIPImageProcessorPil(
+        do_center_crop=False,
+        size={"height": side, "width": side},
+        patch_size=patch,
+        num_additional_image_tokens=0,
+    )
+
+
 HOSTS: dict[str, TinyHost] = {
     "qwen2_5_vl": TinyHost(
         config=_qwen2_5_vl,
         image_processor=lambda: Qwen2VLImageProcessorPil(min_pixels=28 * 28, max_pixels=448 * 448),
         vision_blocks=lambda vlm: vlm.model.visual.blocks,
         attention="attn",
-    )
+    ),
+    "llava": TinyHost(
+        config=_llava,
+        image_processor=llava_image_processor,
+        vision_blocks=lambda vlm: vlm.model.vision_tower.encoder.layers,
+        attention="self_attn",
+        attends=lambda states: (torch.zeros_like(states), None),
+        patches=lambda output: output[0, 1:],
+        token_types=False,
+    ),
 }
 
 
@@ -166,7 +225,17 @@ def make_processor(host: str = "qwen2_5_vl") -> FO1Processor:
         image_processor=HOSTS[host].image_processor(),
         auxiliary_image_processor=make_auxiliary_processor(IMAGENET_MEAN, IMAGENET_STD),
         tokenizer=published_tokenizer(TOKENIZER),
+        host=host,
     )
+
+
+def plain_tokenizer() -> PreTrainedTokenizerFast:
+    """Return a tokenizer as a language model brings it: 257 tokens, none of ours, nothing to pad with."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    bytewise = Tokenizer(models.BPE({letter: i for i, letter in enumerate(letters)}, []))
+    bytewise.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bytewise.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=bytewise, eos_token="</s>")
 
 
 def picture(width: int, height: int, seed: int = 0) -> Image.Image:
@@ -181,9 +250,9 @@ def boxes(count: int, width: int, height: int, seed: int = 0) -> np.ndarray:
     return np.concatenate([corners.min(1), corners.max(1)], axis=1).astype(np.float32)
 
 
-def prompt(*num_regions: int, text: str = "Find the cup.", host: str = "qwen2_5_vl") -> str:
+def prompt(*num_regions: int, text: str = "Find the cup.") -> str:
     """Return a prompt with one picture per number, each followed by its regions, which count on."""
-    markup = get_family(host).image_markup
+    markup = f"{VISION_START}<image>{VISION_END}"
     firsts = [sum(num_regions[:place]) for place in range(len(num_regions))]
     pictures = zip(num_regions, firsts, strict=True)
     return "".join(f"{markup}\n{region_list(n, first)}\n" for n, first in pictures) + f"{text}\n"
@@ -204,12 +273,11 @@ def scene(
     regions: int,
     seed: int = 0,
     text: str = "Find the cup.",
-    host: str = "qwen2_5_vl",
 ) -> Scene:
     return Scene(
         image=picture(width, height, seed),
         boxes=boxes(regions, width, height, seed),
-        text=prompt(regions, text=text, host=host),
+        text=prompt(regions, text=text),
     )
 
 

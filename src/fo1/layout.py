@@ -101,17 +101,17 @@ def build_prompt(
     return f"{prompt}{TURN_START}assistant\n" if open_answer else prompt
 
 
-def scene_prefix(num_regions: int, *, picture: bool = True) -> str:
+def scene_prefix(*num_regions: int) -> str:
     """Return the opening of a chat up to the question: what all questions about one scene share.
 
     `scene_prefix(n) + question_branch(text)` equals `build_prompt` of one turn with a picture.
 
     Args:
-        num_regions: how many boxes the picture has.
-        picture: False leaves out the picture and keeps the regions.
+        num_regions: per picture how many boxes it has; none for a chat without pictures.
     """
-    block = image_block(num_regions) if picture else f"{region_list(num_regions)}\n"
-    return f"{_turn('system', SYSTEM_TEXT)}{TURN_START}user\n{block}"
+    firsts = [sum(num_regions[:place]) for place in range(len(num_regions))]
+    blocks = [image_block(count, first) for count, first in zip(num_regions, firsts, strict=True)]
+    return f"{_turn('system', SYSTEM_TEXT)}{TURN_START}user\n{''.join(blocks)}"
 
 
 def question_branch(text: str, *, repeat_features: bool = False) -> str:
@@ -122,6 +122,15 @@ def question_branch(text: str, *, repeat_features: bool = False) -> str:
         repeat_features: follow every region that the question names by its feature once more.
     """
     return f"{_text(text, repeat_features)}{TURN_END}\n{TURN_START}assistant\n"
+
+
+def answer_turn(text: str) -> str:
+    """Return an answer behind a question branch, with what ends it; region and grounding tags stay.
+
+    Args:
+        text: the answer; placeholders and chat tokens in it are made harmless.
+    """
+    return f"{guard(text)}{TURN_END}"
 
 
 def query_branch(query: str) -> str:

@@ -23,6 +23,10 @@ def test_lines_lists_and_parquet_give_the_same_rows(tmp_path: Path) -> None:
         assert found.broken == []
         assert found.files == (path,)
     assert read_tables([lines]).rows[1].place == "t.jsonl line 3"
+    assert [row.line for row in read_tables([lines]).rows] == [1, 3]
+    listed.write_text("[\n" + ",\n\n".join(map(json.dumps, rows)) + "\n]")
+    assert [row.line for row in read_tables([listed]).rows] == [2, 4]
+    assert {row.line for row in read_tables([table]).rows} == {None}
 
 
 def test_a_json_file_may_hold_one_object_a_line(tmp_path: Path) -> None:
@@ -40,6 +44,7 @@ def test_broken_rows_are_told_and_counted(tmp_path: Path) -> None:
         "t.jsonl line 2: no JSON; expected an object",
         "t.jsonl line 3: list; expected an object",
     ]
+    assert [(bad.file, bad.line) for bad in found.broken] == [(path, 2), (path, 3)]
 
 
 @pytest.mark.parametrize(
@@ -65,7 +70,7 @@ def test_files_that_are_none_are_told_by_name(tmp_path: Path) -> None:
         find_tables(tmp_path, "data/test-*.parquet", "*.json")
     bad = tmp_path / "bad.json"
     bad.write_text("[{")
-    with pytest.raises(InputError, match=r"bad\.json is no JSON list"):
+    with pytest.raises(InputError, match=r"bad\.json:1:3 is not JSON"):
         read_tables(find_tables(tmp_path, "nothing", "*.json"))
     with pytest.raises(InputError, match=r"gone\.json"):
         read_tables([tmp_path / "gone.json"])

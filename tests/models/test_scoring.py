@@ -27,6 +27,21 @@ MARKUP = (1814, 1815)
 QUERIES = [[1814, 10, 11, 12, 1815], [1814, 40, 1815], [1814, 70, 71, 1815, 1816], [7]]
 
 
+@pytest.fixture(scope="module")
+def model(family: str) -> Model:
+    return tiny.make_model(family, score=True)
+
+
+@pytest.fixture(scope="module")
+def processor(family: str) -> FO1Processor:
+    return tiny.make_processor(family)
+
+
+def seen(model: Model, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Return the picture inputs that are still needed beside an encoding."""
+    return {k: inputs[k] for k in model.family.image_inputs if "pixel_values" not in k}
+
+
 def states_of(model: Model, inputs: dict[str, Any]) -> Tensor:
     """Return (B, T, D) last hidden states of an ordinary pass."""
     output = model(**inputs, output_hidden_states=True)
@@ -136,12 +151,11 @@ def test_branch_without_tokens() -> None:
 
 
 @torch.inference_mode()
-def test_no_queries(processor: FO1Processor) -> None:
-    model = tiny.make_model(score=True)
+def test_no_queries(model: Model, processor: FO1Processor) -> None:
     inputs = tiny.collate(processor, tiny.scene(84, 56, 3, seed=1))
     encoding = model.encode_images(inputs)
     regions = model.encode_regions(encoding, inputs["auxiliary_boxes"], inputs["host_boxes"])
-    grid = {"image_grid_thw": inputs["image_grid_thw"]}
+    grid = seen(model, inputs)
     none = Branches.pack([[]])
     scores = model.score(inputs["input_ids"], none, regions=regions, encoding=encoding, **grid)
     assert scores.shape == (3, 0)
@@ -291,12 +305,11 @@ def test_fresh_head_says_no() -> None:
 
 
 @torch.inference_mode()
-def test_score(processor: FO1Processor) -> None:
-    model = tiny.make_model(score=True)
+def test_score(model: Model, processor: FO1Processor) -> None:
     inputs = tiny.collate(processor, tiny.scene(84, 56, 3, seed=1))
     encoding = model.encode_images(inputs)
     regions = model.encode_regions(encoding, inputs["auxiliary_boxes"], inputs["host_boxes"])
-    given = {"encoding": encoding, "regions": regions, "image_grid_thw": inputs["image_grid_thw"]}
+    given = {"encoding": encoding, "regions": regions, **seen(model, inputs)}
     ids = inputs["input_ids"]
     scores = model.score(ids, Branches.pack([QUERIES], markup=MARKUP), **given)
     assert scores.shape == (3, len(QUERIES))
@@ -316,10 +329,10 @@ def test_score(processor: FO1Processor) -> None:
     torch.testing.assert_close(back.flip(-1), scores, atol=1e-4, rtol=1e-4)
 
 
-def test_score_learns(processor: FO1Processor) -> None:
+def test_score_learns(family: str, processor: FO1Processor) -> None:
     """A few steps on one scene make the wanted pairs win; the gradient passes the whole model."""
     torch.manual_seed(0)
-    model = tiny.make_model(score=True).train()
+    model = tiny.make_model(family, score=True).train()
     inputs = tiny.collate(processor, tiny.scene(84, 56, 3, seed=1))
     target = torch.tensor([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 1, 0]])
     branches = Branches.pack([QUERIES], markup=MARKUP)
@@ -333,7 +346,7 @@ def test_score_learns(processor: FO1Processor) -> None:
             branches,
             regions=regions,
             encoding=encoding,
-            image_grid_thw=inputs["image_grid_thw"],
+            **seen(model, inputs),
         )
         loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, target)
         optimizer.zero_grad()
@@ -342,10 +355,12 @@ def test_score_learns(processor: FO1Processor) -> None:
         losses.append(loss.item())
     assert losses[-1] < 0.5 * losses[0]
     assert model.region_encoder.pyramid.smooth[0][0][0].weight.grad.abs().max() > 0
-    assert model.vlm.model.visual.patch_embed.proj.weight.grad.abs().max() > 0
+    block = tiny.HOSTS[family].vision_blocks(model.vlm)[0]
+    assert all(p.grad.abs().max() > 0 for name, p in block.named_parameters() if "mlp" in name)
 
 
-def test_model_without_head_says_so(model: Model, processor: FO1Processor) -> None:
+def test_model_without_head_says_so(family: str, processor: FO1Processor) -> None:
+    model = tiny.make_model(family)
     inputs = tiny.collate(processor, tiny.scene(84, 56, 1))
     with pytest.raises(ValueError, match="no score head"):
         model.score(inputs["input_ids"], Branches.pack([QUERIES]), regions=None)

@@ -11,7 +11,7 @@ from contextlib import nullcontext, redirect_stdout
 from io import TextIOWrapper
 from typing import TextIO
 
-from fo1.cli.arguments import CONVERT, DOCTOR, EVAL, VERIFY, Arguments, build_parser, parse
+from fo1.cli.arguments import CONVERT, DOCTOR, EVAL, TRAIN, VERIFY, Arguments, build_parser, parse
 from fo1.cli.interrupts import Interrupts
 from fo1.cli.job import plan
 from fo1.cli.quiet import quiet
@@ -79,6 +79,8 @@ def _run(words: Sequence[str], out: TextIO, interrupts: Interrupts) -> int:
             return _convert(arguments, out)
         if arguments.command == EVAL:
             return _eval(arguments, words, out, interrupts)
+        if arguments.command == TRAIN:
+            return _train(arguments, words, out, interrupts)
         job = plan(arguments)
         from fo1.cli.work import work
 
@@ -113,6 +115,12 @@ def _eval(arguments: Arguments, words: Sequence[str], out: TextIO, interrupts: I
     from fo1.cli.evaluate import measure, plan
 
     return FAILED if measure(plan(arguments, words), out, sys.stderr, interrupts) else OK
+
+
+def _train(arguments: Arguments, words: Sequence[str], out: TextIO, interrupts: Interrupts) -> int:
+    from fo1.cli.train import plan, train
+
+    return FAILED if train(plan(arguments, words), out, sys.stderr, interrupts) else OK
 
 
 def _fail(message: str, status: int, words: Sequence[str]) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import fo1
+from fo1.data.converters import CONVERTERS
 from fo1.errors import InputError, short_name
 from fo1.evaluation.tasks import TASKS
 from fo1.prompts import REGION_TASKS, Task
@@ -17,7 +18,8 @@ DOCTOR = "doctor"
 VERIFY = "verify"
 CONVERT = "convert"
 EVAL = "eval"
-WITHOUT_PICTURES = (DOCTOR, VERIFY, CONVERT, EVAL)
+TRAIN = "train"
+WITHOUT_PICTURES = (DOCTOR, VERIFY, CONVERT, EVAL, TRAIN)
 SEPARATOR = ";"
 
 _ABOUT = {
@@ -65,6 +67,12 @@ _EXAMPLES = {
   fo1 eval coco --data coco --model ./my-model --out out/coco --batch-size 8
   torchrun --nproc-per-node 8 -m fo1 eval refcoco-val --data refer --model ./my-model --out out/val
   the same command again goes on where a run was stopped; data sets: docs/evaluation.md""",
+    TRAIN: """\
+  fo1 train --data coco_folder --out out/mine                     nano learns the things of a COCO folder
+  fo1 train nano --data yolo:my_data --out out/mine --set seed=3 --set "stages.*.steps=200"
+  fo1 train lora_1gpu --model FOLDER --data coco=coco --data general=conversations.json --out out/lora
+  torchrun --nproc-per-node 8 -m fo1 train RECIPE --model FOLDER --data ... --out out/3b
+  the same command again goes on where a run was stopped; recipes and data: docs/training.md""",
 }
 
 _STATUS = """\
@@ -108,6 +116,10 @@ class Arguments(argparse.Namespace):
     written: bool
     batch_size: int
     seed: int
+    datasets: list[str] | None
+    pictures: str | None
+    max_bad: float
+    set: list[str] | None
 
 
 class Parser(argparse.ArgumentParser):
@@ -174,6 +186,7 @@ def build_parser() -> Parser:
     _add_verify(_add_command(commands, VERIFY, "check a downloaded checkpoint, file by file"))
     _add_convert(_add_command(commands, CONVERT, "write a checkpoint in the other layout"))
     _add_eval(_add_command(commands, EVAL, "measure a model on a benchmark"))
+    _add_train(_add_command(commands, TRAIN, "teach a model your data"))
     return parser
 
 
@@ -258,6 +271,40 @@ def _add_eval(parser: Parser) -> None:
     )
     _add_model_options(parser)
     parser.add_argument("--json", action="store_true", help="print the summary as one JSON object")
+
+
+def _add_train(parser: Parser) -> None:
+    parser.add_argument(
+        "name", metavar="RECIPE", nargs="?", help="how to train, see docs/training.md (nano)"
+    )
+    parser.add_argument(
+        "--data",
+        dest="datasets",
+        metavar="[NAME=][FORMAT:]PATH",
+        action="append",
+        help="a data set, repeat it for several; the format is found out if not given: "
+        f"{', '.join(CONVERTERS)}, or records of our own",
+    )
+    parser.add_argument("--out", metavar="DIR", help="folder for the run and, in the end, the model")
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        help="change the recipe, for example seed=3, stages.alignment.steps=500, sampling.jitter=0; repeat it",
+    )
+    parser.add_argument("--pictures", metavar="DIR", help="where the pictures lie, if elsewhere")
+    parser.add_argument(
+        "--max-bad",
+        metavar="SHARE",
+        type=_number(float, 0, 1),
+        default=0.05,
+        help="share of rows that may be unusable (0.05)",
+    )
+    parser.add_argument(
+        "--model", metavar="NAME", help="begin with this model: nano, a folder or a hub id"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    _add_debug(parser)
 
 
 def _add_task(parser: Parser, task: Task) -> None:

@@ -304,7 +304,7 @@ def _proposals(values: Mapping[str, Any], picture: PictureRef) -> Proposals:
     boxes = check_boxes(values.get("boxes", ()), picture.size, where="proposals")
     try:
         scores = np.array(values.get("scores", [1.0] * len(boxes)), np.float32).reshape(-1)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError("scores of proposals are no list of numbers") from error
     if len(scores) != len(boxes):
         raise InputError(f"got {len(boxes)} proposals but {len(scores)} scores; give one each")

@@ -5,18 +5,21 @@ Source: cocodataset.org/#format-data, lvisdataset.org/dataset.
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias, TypeGuard
 
-from fo1.errors import InputError
+from fo1.errors import InputError, short_name
 from fo1.formats.broken import Broken
 from fo1.formats.limits import FARTHEST, read_name
+from fo1.formats.located import WHOLE, Located, LocatedDocument, read_located
 
 Fields: TypeAlias = Mapping[str, Any]
 """One row of a file."""
 
 _LISTS = ("images", "annotations", "categories")
+_ID_FIELDS = {"id", "image_id", "category_id"}
+_DIGITS = 18
 _LARGEST_AREA = 1e10
 """Where the largest range of size ends."""
 
@@ -31,6 +34,7 @@ class TrueBox:
         crowd: whether it holds many.
         area: of what is in it, square pixels, as the file says; of the box if it says nothing.
         number: id of the annotation.
+        line: of the file, on which it begins.
     """
 
     box: tuple[float, float, float, float]
@@ -38,6 +42,7 @@ class TrueBox:
     crowd: bool
     area: float
     number: int = 0
+    line: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,8 @@ class CocoFile:
         pictures: rows whose id is a whole number and stands there once, in the order of the file.
         boxes: by id of the picture, in the order of the file.
         broken: rows that cannot be used.
+        lines: of the file, on which the rows of pictures begin, by id of the picture.
+        rows: how many there are of all kinds, broken ones too.
     """
 
     path: Path
@@ -59,6 +66,8 @@ class CocoFile:
     pictures: tuple[Fields, ...]
     boxes: Mapping[int, tuple[TrueBox, ...]]
     broken: tuple[Broken, ...]
+    lines: Mapping[int, int] = field(default_factory=dict[int, int])
+    rows: int = 0
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
@@ -85,33 +94,49 @@ class CocoFile:
         return tuple(dict.fromkeys(self.names[number] for number in numbers))
 
 
-def read_coco(path: Path, spaces_for: str = "") -> CocoFile:
+def read_coco(path: Path, spaces_for: str = "", *, any_ids: bool = False) -> CocoFile:
     """Return an annotation file.
 
     Args:
         path: the file.
         spaces_for: characters that stand for spaces in its names, for example "_".
+        any_ids: also take ids that are texts or whole floats, as tools other than COCO's write them; a text
+            that is no number gets one below 0.
 
     Raises:
         InputError: it is missing or is something else; names what is expected.
     """
-    table = read_object(path)
-    missing = [name for name in _LISTS if not isinstance(table.get(name), list)]
+    if not path.is_file():
+        raise InputError(f"{path} cannot be read; see docs/evaluation.md for the layout")
+    table = read_located(path, leave_out=("segmentation", "keypoints"))
+    if WHOLE in table.lists:
+        raise InputError(f"{path} holds a list; expected a COCO annotation file")
+    missing = [name for name in _LISTS if name not in table.lists]
     if missing:
         raise InputError(f"{path}: no list {missing[0]!r}; expected a COCO file with {_LISTS}")
+    if any_ids:
+        _number_ids(table)
     broken: list[Broken] = []
-    categories, names = _categories(table["categories"], spaces_for, broken)
+    categories, names = _categories(table.rows("categories"), spaces_for, broken)
     if not names:
         raise InputError(f"{path}: no category with a name; expected a COCO file of detection")
-    pictures = {row["id"]: row for row in _with_ids(table["images"], "image", broken)}
-    boxes: dict[int, list[TrueBox]] = {number: [] for number in pictures}
-    for row in _with_ids(table["annotations"], "annotation", broken):
+    images = _with_ids(table.rows("images"), "image", broken)
+    boxes: dict[int, list[TrueBox]] = {row.value["id"]: [] for row in images}
+    for row in _with_ids(table.rows("annotations"), "annotation", broken):
         try:
-            boxes[_known(row, "image_id", boxes)].append(_true_box(row, names))
+            boxes[_known(row.value, "image_id", boxes)].append(_true_box(row, names))
         except ValueError as error:
-            broken.append(Broken(f"annotation {row['id']}", str(error)))
-    fixed = {number: tuple(each) for number, each in boxes.items()}
-    return CocoFile(path, names, categories, tuple(pictures.values()), fixed, tuple(broken))
+            broken.append(Broken(f"annotation {row.value['id']}", str(error), row.line))
+    return CocoFile(
+        path,
+        names,
+        categories,
+        tuple(row.value for row in images),
+        {number: tuple(each) for number, each in boxes.items()},
+        tuple(broken),
+        {row.value["id"]: row.line for row in images},
+        sum(len(table.rows(name)) for name in _LISTS),
+    )
 
 
 def read_object(path: Path) -> Mapping[str, Any]:
@@ -131,46 +156,69 @@ def read_object(path: Path) -> Mapping[str, Any]:
     return table
 
 
+def _number_ids(table: LocatedDocument) -> None:
+    """Make numbers of ids that are texts or floats, the same one wherever an id stands."""
+    numbers: dict[str, int] = {}
+
+    def number(value: Any) -> Any:
+        if isinstance(value, float) and value.is_integer():
+            return int(value)
+        if not isinstance(value, str) or not value.strip():
+            return value
+        if value.isascii() and value.isdigit() and len(value) < _DIGITS:
+            return int(value)
+        return numbers.setdefault(value, -1 - len(numbers))
+
+    for name in _LISTS:
+        for row in table.rows(name):
+            if isinstance(row.value, dict):
+                for id_field in _ID_FIELDS & row.value.keys():
+                    row.value[id_field] = number(row.value[id_field])
+
+
 def _categories(
-    rows: Iterable[Any], spaces_for: str, broken: list[Broken]
+    rows: Iterable[Located], spaces_for: str, broken: list[Broken]
 ) -> tuple[dict[int, Fields], dict[int, str]]:
     categories: dict[int, Fields] = {}
     names: dict[int, str] = {}
-    for row in sorted(_with_ids(rows, "category", broken), key=lambda row: row["id"]):
+    for row in sorted(_with_ids(rows, "category", broken), key=lambda row: row.value["id"]):
+        number, name = row.value["id"], row.value.get("name")
         try:
-            name = row.get("name")
             if isinstance(name, str):
                 name = name.translate({ord(mark): " " for mark in spaces_for})
             name = read_name(name)
         except ValueError as error:
-            broken.append(Broken(f"category {row['id']}", str(error)))
+            broken.append(Broken(f"category {number}", str(error), row.line))
             continue
-        categories[row["id"]], names[row["id"]] = row, name
+        categories[number], names[number] = row.value, name
     return categories, names
 
 
-def _with_ids(rows: Iterable[Any], what: str, broken: list[Broken]) -> list[dict[str, Any]]:
+def _with_ids(rows: Iterable[Located], what: str, broken: list[Broken]) -> list[Located]:
     """Return the rows that have an id of their own; the second row with an id is broken."""
     seen: set[int] = set()
-    found: list[dict[str, Any]] = []
+    found: list[Located] = []
     for place, row in enumerate(rows, 1):
-        number = row.get("id") if isinstance(row, dict) else None
+        number = row.value.get("id") if isinstance(row.value, dict) else None
+        key = f"{what} row {place}"
         if not is_whole(number):
-            broken.append(Broken(f"{what} row {place}", f"its id is {number!r}, need a number"))
+            shown = short_name(repr(number), 60)
+            broken.append(Broken(key, f"its id is {shown}, need a number", row.line))
         elif number in seen:
-            broken.append(Broken(f"{what} row {place}", f"its id {number} stands there twice"))
+            broken.append(Broken(key, f"its id {number} stands there twice", row.line))
         else:
             seen.add(number)
             found.append(row)
     return found
 
 
-def _true_box(row: Fields, names: Mapping[int, str]) -> TrueBox:
+def _true_box(located: Located, names: Mapping[int, str]) -> TrueBox:
     """Return an annotation.
 
     Raises:
         ValueError: it is none; says what was found.
     """
+    row: Fields = located.value
     name = names[_known(row, "category_id", names)]
     box = row.get("bbox")
     if not (isinstance(box, list) and len(box) == 4 and all(map(_is_pixel, box))):
@@ -184,7 +232,7 @@ def _true_box(row: Fields, names: Mapping[int, str]) -> TrueBox:
     if crowd not in (0, 1):
         raise ValueError(f"iscrowd is {str(crowd)[:60]}, need 0 or 1")
     corners = (x, y, x + width, y + height)
-    return TrueBox(corners, name, bool(crowd), float(area), row["id"])
+    return TrueBox(corners, name, bool(crowd), float(area), row["id"], located.line)
 
 
 def _known(row: Fields, field: str, known: Mapping[int, Any]) -> int:

@@ -4,7 +4,6 @@ data/test-00000-of-00001.parquet     as the Hugging Face hub keeps data sets
 questions.jsonl, questions.json      one object a line, or one list of objects
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, TypeVar
 
 from fo1.errors import InputError, MissingExtraError, short_name
 from fo1.formats.broken import Broken
+from fo1.formats.located import locate, parse_json, read_text
 
 T = TypeVar("T")
 
@@ -27,11 +27,15 @@ class TableRow:
         number: its place among all rows, from 0; broken ones count.
         place: where people find it, for example "test.jsonl line 12".
         values: what it holds.
+        file: in which it stands; None for a row that is made up.
+        line: on which it begins, from 1; None in parquet, which has no lines.
     """
 
     number: int
     place: str
     values: dict[str, Any]
+    file: Path | None = None
+    line: int | None = None
 
     def take(self, name: str, kind: type[T]) -> T:
         """Return a field.
@@ -66,7 +70,7 @@ class TableRows:
 
     def drop(self, row: TableRow, problem: object) -> None:
         """Notes that a row cannot be asked."""
-        self.broken.append(Broken(row.place, f"{row.place}: {problem}"))
+        self.broken.append(Broken(row.place, f"{row.place}: {problem}", row.line, row.file))
 
 
 def find_tables(data: Path, *patterns: str) -> tuple[Path, ...]:
@@ -93,40 +97,35 @@ def read_tables(files: Sequence[Path]) -> TableRows:
     table = TableRows(tuple(files))
     for path in files:
         read = _parquet if path.suffix == ".parquet" else _json
-        for place, values in read(path):
+        for place, line, values in read(path):
             place, number = f"{path.name} {place}", len(table.rows) + len(table.broken)
             if isinstance(values, dict):
-                table.rows.append(TableRow(number, place, values))
+                table.rows.append(TableRow(number, place, values, path, line))
             else:
                 kind = "no JSON" if values is _NO_JSON else type(values).__name__
-                table.broken.append(Broken(place, f"{place}: {kind}; expected an object"))
+                problem = f"{place}: {kind}; expected an object"
+                table.broken.append(Broken(place, problem, line, path))
     return table
 
 
 _NO_JSON = object()
 
 
-def _json(path: Path) -> Iterator[tuple[str, Any]]:
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path} ({error}); give a UTF-8 JSON file") from error
+def _json(path: Path) -> Iterator[tuple[str, int | None, Any]]:
+    text = read_text(path)
     if text.lstrip()[:1] == "[":  # many a .json file holds one object a line
-        try:
-            rows = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{path} is no JSON list ({error}); download it again") from error
-        yield from ((f"row {number}", row) for number, row in enumerate(rows))
+        rows = locate(path, text).rows()
+        yield from ((f"row {number}", row.line, row.value) for number, row in enumerate(rows))
         return
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
-                yield f"line {number}", json.loads(line)
-            except (ValueError, RecursionError):
-                yield f"line {number}", _NO_JSON
+                yield f"line {number}", number, parse_json(line)
+            except ValueError:
+                yield f"line {number}", number, _NO_JSON
 
 
-def _parquet(path: Path) -> Iterator[tuple[str, Any]]:
+def _parquet(path: Path) -> Iterator[tuple[str, int | None, Any]]:
     try:
         import pyarrow  # pyright: ignore[reportMissingImports]
         import pyarrow.parquet  # pyright: ignore[reportMissingImports]
@@ -137,7 +136,7 @@ def _parquet(path: Path) -> Iterator[tuple[str, Any]]:
             number = 0
             for batch in file.iter_batches(PARQUET_ROWS):
                 for values in batch.to_pylist():
-                    yield f"row {number}", values
+                    yield f"row {number}", None, values
                     number += 1
     except (OSError, pyarrow.ArrowException) as error:
         reason = " ".join(str(error).split())[:200]

@@ -37,7 +37,12 @@ from fo1.models.tensor_files import check_complete
 
 
 class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin):
-    """Owns a host VLM, a region encoder and, in models trained here, a score head."""
+    """Owns a host VLM, a region encoder and, in models trained here, a score head.
+
+    Args:
+        config: of all parts.
+        vlm: the host, where it exists already; made from its config otherwise.
+    """
 
     config_class = FO1Config
     base_model_prefix = "vlm"
@@ -53,10 +58,12 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
     _supports_sdpa = True
     _supports_flash_attn = True
 
-    def __init__(self, config: FO1Config):
+    def __init__(self, config: FO1Config, vlm: PreTrainedModel | None = None):
         super().__init__(config)
         self.family = get_family(config.vlm_config.model_type)
-        self.vlm = AutoModelForImageTextToText.from_config(config.vlm_config)
+        if vlm is None:
+            vlm = AutoModelForImageTextToText.from_config(config.vlm_config)
+        self.vlm: Any = vlm
         width = config.get_text_config().hidden_size
         self.image_projector = make_projector(
             config.image_projector, self.family.token_width(config.vlm_config), width
@@ -81,6 +88,13 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
             model, info = cast(Any, super().from_pretrained(name, *args, **kwargs))
         check_complete(info, str(name))
         return (model, info) if with_info else model
+
+    @classmethod
+    def from_vlm(cls, vlm: Any, **options: Any) -> tuple[Any, Any]:
+        """Return a host with region tokens, not trained yet, and its processor; see `assembly.assemble`."""
+        from fo1.models.assembly import assemble
+
+        return assemble(vlm, **options)
 
     def get_input_embeddings(self) -> torch.nn.Module:
         """Return the host's token embeddings."""

@@ -7,7 +7,7 @@ where they are scaled. Keys of the result:
     region_index                     (M,) region (over all pictures) of each placeholder, in order
     auxiliary_pixel_values           list of (3, H_i, W_i), one per picture
     auxiliary_boxes, host_boxes      list of (N_i, 4), one per picture
-    ...                              the host's own picture inputs, e.g. pixel_values, image_grid_thw
+    ...                              the host's own picture inputs, named by its family
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,6 +33,7 @@ from fo1.geometry import (
     scale_boxes,
 )
 from fo1.models.checks import need_choice
+from fo1.models.families import UNNAMED_FAMILY, get_family
 from fo1.models.published.reading import (
     IMAGE_TOKEN,
     is_published,
@@ -75,6 +76,11 @@ class FO1Processor(ProcessorMixin):
         tokenizer: the host's, with the region tokens and the placeholder token.
         image_token: what the host's vocabulary calls one image position.
         auxiliary_resize: how pictures are resized for the auxiliary encoder, see `geometry.auxiliary_size`.
+        host: the `model_type` of the host's config, which tells its family.
+
+    Raises:
+        CheckpointError: the family or the resize is unknown.
+        InputError: the image processor does not show the host the whole picture.
     """
 
     def __init__(
@@ -84,10 +90,13 @@ class FO1Processor(ProcessorMixin):
         tokenizer: Any = None,
         image_token: str = IMAGE_TOKEN,
         auxiliary_resize: str = "dynamic",
+        host: str = UNNAMED_FAMILY,
         **kwargs: Any,
     ):
         self.image_token = image_token
         self.auxiliary_resize = need_choice("auxiliary_resize", auxiliary_resize, AUXILIARY_RESIZES)
+        self.host = host
+        get_family(host).check_image_processor(image_processor)
         self.auxiliary_image_processor: Any
         super().__init__(
             image_processor=image_processor,
@@ -115,11 +124,12 @@ class FO1Processor(ProcessorMixin):
             return AutoTokenizer.from_pretrained(pretrained_model_name_or_path, **kwargs)
 
         return cls(
-            image_processor=_pillow_processor(stored["image_processor"]),
-            auxiliary_image_processor=_pillow_processor(stored["auxiliary_image_processor"]),
+            image_processor=pillow_processor(stored["image_processor"]),
+            auxiliary_image_processor=pillow_processor(stored["auxiliary_image_processor"]),
             tokenizer=load_tokenizer(folder, load) if folder.is_dir() else load(),
             image_token=stored["image_token"],
             auxiliary_resize=stored.get("auxiliary_resize", "dynamic"),
+            host=stored.get("host", UNNAMED_FAMILY),
         )
 
     @classmethod
@@ -244,14 +254,13 @@ class FO1Processor(ProcessorMixin):
 
     def host_frames(self, host: Mapping[str, Any]) -> list[tuple[int, int]]:
         """Return (width, height) in pixels of each picture as the host sees it."""
-        patch = self.image_processor.patch_size
-        return [(int(w) * patch, int(h) * patch) for _, h, w in host["image_grid_thw"].tolist()]
+        return get_family(self.host).frames(self.image_processor, host)
 
     def image_token_counts(self, pictures: Mapping[str, Any]) -> list[int]:
         """Return how many tokens each picture takes in the prompt; empty without pictures."""
         if not pictures:
             return []
-        return (pictures["image_grid_thw"].prod(-1) // self.image_processor.merge_size**2).tolist()
+        return get_family(self.host).token_counts(self.image_processor, pictures)
 
 
 def pad_left(rows: Sequence[Sequence[int]], padding: int) -> tuple[Tensor, Tensor]:
@@ -294,7 +303,7 @@ def _resized(image: Image.Image, size: Size) -> Image.Image:
     return image.resize((width, height), Image.Resampling.BICUBIC)
 
 
-def _pillow_processor(stored: dict[str, Any]) -> Any:
+def pillow_processor(stored: dict[str, Any]) -> Any:
     """Return the stored image processor on Pillow, whatever else is installed, so that pixels are the same anywhere."""
     settings = dict(stored)
     name = settings.pop("image_processor_type").removesuffix("Fast").removesuffix("Pil")

@@ -1,6 +1,5 @@
-"""Training of region models: stages as values and one small loop."""
+"""Training: stages and recipes as values, Hugging Face's Trainer underneath, runs that go on where they stopped.
 
-from fo1.training.stages import Stage, apply_stage
-from fo1.training.trainer import Trainer
-
-__all__ = ["Stage", "Trainer", "apply_stage"]
+recipe = get_recipe("nano")                   fo1.training.recipes
+run(Run(recipe, load, processor, ...))        fo1.training.run
+"""

@@ -1,197 +1,342 @@
-"""A small training loop: one stage after the other, checkpoints written aside and renamed, exact resume."""
+"""Trainer: one stage on Hugging Face's Trainer, with exact resume.
+
+Sample i of a stage is a function of i, so where a run stands is one number. A step's losses are sums over all its
+samples, divided by the counts of the whole step: micro-batches, packing and processes change nothing.
+"""
 
 import json
-import logging
 import math
-import os
-import time
-from collections.abc import Callable, Mapping, Sequence
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset, SequentialSampler
+from transformers import Trainer as HFTrainer
+from transformers import PrinterCallback, TrainerCallback, TrainingArguments
 
-from fo1.training.stages import Stage, apply_stage
+from fo1.data.collator import Batch
+from fo1.data.sample import Sample
+from fo1.training import checkpoint
+from fo1.training.objective import Objective
+from fo1.training.sharding import shard
+from fo1.training.stages import Stage
 
-logger = logging.getLogger(__name__)
+DrawSample = Callable[[int], Sample]
+"""Returns sample i of a run; must depend on i alone."""
 
-Losses = Mapping[str, Tensor]
-LossFunction = Callable[[nn.Module, int, Stage], Losses]
+Measure = Callable[[], Mapping[str, float]]
+"""Returns figures of the model as it is now."""
 
 
-class Trainer:
-    """Runs stages in order; a run that was stopped goes on at the last checkpoint.
+class Samples(Dataset[Sample]):
+    """The samples of one stage, drawn when they are needed."""
+
+    def __init__(self, draw: DrawSample, first: int, count: int):
+        self.draw, self.first, self.count = draw, first, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.draw(self.first + index)
+
+
+class StageTrainer(HFTrainer):
+    """Trains an objective for one stage.
 
     Args:
-        model: what learns.
-        stages: in order.
-        losses: returns the named losses of one step; must depend on its arguments alone, so that a
-            resumed run sees the same data: `losses(model, step over all stages, stage)`. Under `torchrun`
-            each process should draw its own share of the batch (see `process_rank`).
-        folder: for checkpoints and `log.jsonl`.
-        every: steps between checkpoints.
-        precision: type of the forward pass; parameters stay float32.
+        objective: model and losses; what learns was thawed by `apply_stage`.
+        stage: how.
+        args: of Hugging Face's Trainer; steps, rates and batches are those of the stage, see `arguments`.
+        draw: samples.
+        collator: makes a batch of some samples.
+        groups: group of each parameter that learns, by its name within the model.
+        learned: names of all parameters that this or an earlier stage trains.
+        first: number of the stage's first sample.
+        log: file that gets the losses of every step.
+        sharded: share out the parameters among processes (FSDP2).
+        measure: evaluates the model.
+        measure_every: steps between two evaluations; None for none.
     """
+
+    loss_is_scaled_for_ga = True
 
     def __init__(
         self,
-        model: nn.Module,
-        stages: Sequence[Stage],
-        losses: LossFunction,
-        folder: Path,
-        *,
-        every: int = 200,
-        precision: torch.dtype = torch.float32,
-    ):
-        self.model = model
-        self.stages = tuple(stages)
-        self.losses = losses
-        self.folder = folder
-        self.every = every
-        self.precision = precision
-
-    @property
-    def checkpoint(self) -> Path:
-        """Where the state of a stopped run lies."""
-        return self.folder / "checkpoint.pt"
-
-    def run(self, until: int | None = None) -> None:
-        """Train through all stages, or up to a number of steps counted over all stages."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        state: dict[str, Any] = {}
-        if self.checkpoint.exists():
-            state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
-            self.model.load_state_dict(state["model"])
-            logger.info("resumed at step %d", state["step"])
-        done, first = state.get("step", 0), 0
-        for stage in self.stages:
-            last = first + stage.steps
-            if done < last and (until is None or first < until):
-                self._run_stage(
-                    stage, first, max(done, first), state if done > first else {}, until
-                )
-            first = last
-
-    def _run_stage(
-        self, stage: Stage, first: int, begin: int, state: Mapping[str, Any], until: int | None
-    ) -> None:
-        names = apply_stage(self.model, stage)
-        optimizer = self._optimizer(stage)
-        if state:
-            optimizer.load_state_dict(state["optimizer"])
-        self.model.train()
-        logger.info("stage %s: %d tensors learn, %d steps", stage.name, len(names), stage.steps)
-        learning = [p for p in self.model.parameters() if p.requires_grad]
-        last, start, seen = first + stage.steps, time.monotonic(), {}
-        for step in range(begin, last):
-            if until is not None and step >= until:
-                self._save(step, optimizer)
-                return
-            rate = stage.learning_rate * schedule(step - first, stage.steps, stage.warmup)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            with torch.autocast(
-                learning[0].device.type, self.precision, self.precision != torch.float32
-            ):
-                parts = self.losses(self.model, step, stage)
-            total = sum(
-                (stage.losses.get(k, 1.0) * v for k, v in parts.items()), start=torch.zeros(())
-            )
-            optimizer.zero_grad(set_to_none=True)
-            total.backward()
-            average_gradients(learning)
-            norm = nn.utils.clip_grad_norm_(learning, 1.0)
-            if not torch.isfinite(norm):
-                raise FloatingPointError(
-                    f"gradient is not finite at step {step} of stage {stage.name}"
-                )
-            optimizer.step()
-            for key, value in parts.items():
-                seen.setdefault(key, []).append(float(value.detach()))
-            if process_rank() == 0 and ((step + 1 - first) % 50 == 0 or step + 1 == last):
-                self._log(stage, step + 1, last, step + 1 - begin, time.monotonic() - start, seen)
-                seen = {}
-            if (step + 1) % self.every == 0 or step + 1 == last:
-                self._save(step + 1, optimizer)
-
-    def _optimizer(self, stage: Stage) -> torch.optim.AdamW:
-        learning = [p for p in self.model.parameters() if p.requires_grad]
-        return torch.optim.AdamW(
-            [
-                {"params": [p for p in learning if p.ndim > 1], "weight_decay": stage.weight_decay},
-                {"params": [p for p in learning if p.ndim <= 1], "weight_decay": 0.0},
-            ],
-            lr=stage.learning_rate,
-            betas=(0.9, 0.98),
-            fused=True,
-        )
-
-    def _log(
-        self,
+        objective: Objective,
         stage: Stage,
-        step: int,
-        last: int,
-        made: int,
-        seconds: float,
-        seen: Mapping[str, list[float]],
-    ) -> None:
-        means = {key: round(sum(values) / len(values), 4) for key, values in seen.items()}
-        left = (last - step) * seconds / max(made, 1)
-        row = {
-            "stage": stage.name,
-            "step": step,
-            **means,
-            "seconds_per_step": round(seconds / max(made, 1), 3),
-        }
-        logger.info("%s | %d s left in this stage", json.dumps(row), left)
-        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        args: TrainingArguments,
+        *,
+        draw: DrawSample,
+        collator: Callable[[Sequence[Sample]], Batch],
+        groups: Mapping[str, str],
+        learned: set[str],
+        first: int,
+        log: Path,
+        sharded: bool = False,
+        measure: Measure | None = None,
+        measure_every: int | None = None,
+        callbacks: Sequence[TrainerCallback] = (),
+    ):
+        if sharded:
+            shard(objective, bf16=args.bf16)
+        count = stage.steps * stage.batch
+        super().__init__(
+            model=objective,
+            args=args,
+            data_collator=collator,  # pyright: ignore[reportArgumentType] - a batch is no dict
+            train_dataset=Samples(draw, first, count),
+            callbacks=list(callbacks),
+        )
+        self.remove_callback(PrinterCallback)
+        # FSDP2 reduces gradients itself; the library then wraps nothing around the model.
+        self.is_distributed_loading_by_transformers = sharded
+        self.stage = stage
+        self.objective = objective
+        self.groups = dict(groups)
+        self.learned = learned
+        self.measure = measure
+        self.log_file = log
+        self.counts: dict[str, float] = {}
+        self.sums: dict[str, Tensor] = {}
+        self.add_callback(_EveryStep(self, measure_every if measure else None))
 
-    def _save(self, step: int, optimizer: torch.optim.Optimizer) -> None:
-        if process_rank() != 0:
-            return
-        part = self.checkpoint.with_suffix(".part")
-        with part.open("wb") as file:
-            torch.save(
+    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
+        data: Any = train_dataset or self.train_dataset
+        return SequentialSampler(data)
+
+    def _set_signature_columns_if_needed(self) -> None:
+        self._signature_columns = []
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """Return AdamW with a group of parameters per learning rate, matrices apart from vectors."""
+        groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
+        for name, parameter in self.objective.model.named_parameters():
+            if parameter.requires_grad:
+                key = self.groups[name], parameter.ndim > 1
+                groups.setdefault(key, []).append(parameter)
+        self.optimizer = torch.optim.AdamW(
+            [
                 {
-                    "model": self.model.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "step": step,
-                },
-                file,
+                    "params": parameters,
+                    "lr": self.stage.learns[group],
+                    # New rows are few and always used; decay would only pull them to nothing.
+                    "weight_decay": self.stage.weight_decay
+                    if matrix and group != "new_tokens"
+                    else 0.0,
+                }
+                for (group, matrix), parameters in sorted(groups.items(), key=lambda one: one[0])
+            ],
+            betas=(0.9, 0.98),
+        )
+        return self.optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """Return the schedule of the stage: linear up, then a cosine down to a tenth."""
+        warmup = math.ceil(self.stage.warmup * self.stage.steps)
+
+        def share(step: int) -> float:
+            if step < warmup:
+                return (step + 1) / warmup
+            progress = (step - warmup) / max(1, self.stage.steps - warmup)
+            return 0.1 + 0.45 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, share)
+        self._created_lr_scheduler = True
+        return self.lr_scheduler
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
+    ) -> tuple[list[Batch], Any]:
+        """Return the micro-batches of one step; what its losses are to be divided by is kept."""
+        batches = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
+        counts: dict[str, float] = {}
+        for batch in batches:
+            for name, count in self.objective.counts(batch).items():
+                counts[name] = counts.get(name, 0.0) + count
+        self.counts = self._over_processes(counts)
+        self.sums = {}
+        return batches, None
+
+    def _over_processes(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Return the sums over all processes, by name."""
+        if self.args.world_size == 1:
+            return dict(values)
+        every: list[Any] = [None] * self.args.world_size
+        torch.distributed.all_gather_object(every, dict(values))
+        names = sorted({name for own in every for name in own})
+        return {name: sum(own.get(name, 0.0) for own in every) for name in names}
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        """Return 0: nobody counts them."""
+        return 0
+
+    def _prepare_inputs(self, inputs: Any) -> Any:
+        return inputs.to(self.args.device)
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: Any,
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """Return this micro-batch's share of the step's loss.
+
+        Raises:
+            FloatingPointError: it is not finite.
+        """
+        losses: dict[str, Tensor] = model(inputs)
+        total = next(iter(losses.values())).new_zeros(())
+        for name, value in losses.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value.detach()
+            if name in self.counts and "/" not in name:
+                weight = self.stage.losses.get(name, 1.0)
+                total = total + weight * value / max(self.counts[name], 1.0)
+            elif "/" not in name:
+                total = total + value
+        if not bool(torch.isfinite(total)):
+            raise FloatingPointError(
+                f"the loss is not finite at step {self.state.global_step} of stage {self.stage.name}; "
+                "lower its learning rates, or train in float32"
             )
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, self.checkpoint)
+        # Processes average their gradients; each sample is to count once.
+        return total * self.args.world_size
+
+    def step_losses(self) -> dict[str, float]:
+        """Return the losses of the step that was just made, over all processes."""
+        sums = self._over_processes({name: float(value) for name, value in self.sums.items()})
+        means = {name: sums[name] / max(self.counts.get(name, 1.0), 1.0) for name in sorted(sums)}
+        main = {name: value for name, value in means.items() if "/" not in name}
+        total = sum(self.stage.losses.get(name, 1.0) * value for name, value in main.items())
+        return {"loss": total, **means}
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """Return the figures of `measure`; generators of chance are left as they were."""
+        if self.measure is None:
+            return {}
+        state = _random_state()
+        figures = {f"eval_{name}": value for name, value in self.measure().items()}
+        _set_random_state(state)
+        self.log(figures)
+        return figures
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        folder = Path(self.args.output_dir)
+        optimizer: Any = getattr(self.optimizer, "optimizer", self.optimizer)
+        learned = checkpoint.learned_state(self.objective.model, self.learned)
+        moments = checkpoint.optimizer_state(self.objective.model, optimizer)
+        part = folder / f"checkpoint-{self.state.global_step}.part"
+        if self.args.process_index == 0:
+            part = checkpoint.begin(folder, self.state.global_step)
+            checkpoint.write_learned(part / checkpoint.LEARNED, learned)
+            schedule = self.lr_scheduler.state_dict()  # type: ignore[union-attr]
+            torch.save({"moments": moments, "schedule": schedule}, part / checkpoint.OPTIMIZER)
+            self.state.save_to_json(str(part / checkpoint.STATE))
+        self._wait()
+        torch.save(_random_state(), part / f"random_{self.args.process_index}.pt")
+        self._wait()
+        if self.args.process_index == 0:
+            checkpoint.finish(part, self.args.save_total_limit or 2)
+        self._wait()
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        state = checkpoint.read_learned(Path(resume_from_checkpoint) / checkpoint.LEARNED)
+        checkpoint.set_learned(self.objective.model, state)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            self._restore_optimizer(Path(checkpoint))
+
+    def _restore_optimizer(self, folder: Path) -> None:
+        stored = torch.load(folder / checkpoint.OPTIMIZER, map_location="cpu", weights_only=True)
+        optimizer: Any = getattr(self.optimizer, "optimizer", self.optimizer)
+        checkpoint.set_optimizer(self.objective.model, optimizer, stored["moments"])
+        self.lr_scheduler.load_state_dict(stored["schedule"])  # type: ignore[union-attr]
+        for group, rate in zip(optimizer.param_groups, stored["schedule"]["_last_lr"], strict=True):
+            group["lr"] = rate
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        if checkpoint is None:
+            return
+        file = Path(checkpoint) / f"random_{self.args.process_index}.pt"
+        if file.exists():  # another number of processes has generators of its own
+            _set_random_state(
+                torch.load(file, weights_only=False)
+            )  # our own file, numpy and Python states
+
+    @contextmanager
+    def _defer_fsdp_gradient_reduction(self) -> Iterator[None]:
+        """Let micro-batches of one step sum up their gradients where they are; the last one reduces them."""
+        objective: Any = self.objective
+        objective.set_requires_gradient_sync(False)
+        try:
+            yield
+        finally:
+            objective.set_requires_gradient_sync(True)
+
+    def _wait(self) -> None:
+        if self.args.world_size > 1:
+            torch.distributed.barrier()
 
 
-def process_rank() -> int:
-    """Return the number of this process among those that train together, 0 when it is alone."""
-    return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+class _EveryStep(TrainerCallback):
+    """Writes the losses of every step, and asks for evaluations."""
+
+    def __init__(self, trainer: StageTrainer, every: int | None):
+        self.trainer, self.every = trainer, every
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        losses = self.trainer.step_losses()
+        if args.process_index == 0:
+            row = {"stage": self.trainer.stage.name, "step": state.global_step, **losses}
+            with self.trainer.log_file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+        if self.every and (state.global_step % self.every == 0):
+            control.should_evaluate = True
 
 
-def average_gradients(parameters: Sequence[Tensor]) -> None:
-    """Replace each gradient by its mean over all processes that train together; nothing to do for one."""
-    if not torch.distributed.is_initialized():
+def cut_log(file: Path, stages: Mapping[str, int]) -> None:
+    """Remove from a log what stands behind a checkpoint: the steps of each stage beyond a number.
+
+    Args:
+        file: that every step adds a line to; it may be missing.
+        stages: by name the steps that are kept; rows of other stages go.
+    """
+    if not file.exists():
         return
-    for parameter in parameters:
-        if parameter.grad is None:  # unused on this process only
-            parameter.grad = torch.zeros_like(parameter)
-    flat = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
-    torch.distributed.all_reduce(flat)
-    flat /= torch.distributed.get_world_size()
-    offset = 0
-    for parameter in parameters:
-        assert parameter.grad is not None
-        count = parameter.grad.numel()
-        parameter.grad.copy_(flat[offset : offset + count].view_as(parameter.grad))
-        offset += count
+    kept: list[str] = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:  # cut off by the end of its process
+            continue
+        if row["step"] <= stages.get(row["stage"], -1):
+            kept.append(line + "\n")
+    part = file.with_name(f"{file.name}.part")
+    part.write_text("".join(kept), encoding="utf-8")
+    part.replace(file)
 
 
-def schedule(step: int, steps: int, warmup: int) -> float:
-    """Return the share of the peak learning rate at a step: linear up, then cosine down to a tenth."""
-    if step < warmup:
-        return (step + 1) / warmup
-    progress = (step - warmup) / max(1, steps - warmup)
-    return 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+def _random_state() -> dict[str, Any]:
+    state: dict[str, Any] = {
+        "python": random.getstate(),
+        "numpy": np.random.get_state(),
+        "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def _set_random_state(state: Mapping[str, Any]) -> None:
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])
+    torch.set_rng_state(state["torch"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])

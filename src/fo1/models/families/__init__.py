@@ -1,14 +1,21 @@
 """Registry of host families; adding one is one file and one line here."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from fo1.errors import CheckpointError
 from fo1.models.families.base import HostFeatures, VLMFamily
+from fo1.models.families.llava import Llava
 from fo1.models.families.qwen2_5_vl import Qwen2_5_VL
 
-FAMILIES: Mapping[str, VLMFamily] = {family.model_type: family for family in (Qwen2_5_VL(),)}
+FAMILIES: Mapping[str, VLMFamily] = {
+    family.model_type: family for family in (Qwen2_5_VL(), Llava())
+}
 
-__all__ = ["FAMILIES", "HostFeatures", "VLMFamily", "get_family"]
+UNNAMED_FAMILY: Final = Qwen2_5_VL.model_type
+"""The host of processors that name none: they were saved when there was no other."""
+
+__all__ = ["FAMILIES", "UNNAMED_FAMILY", "HostFeatures", "VLMFamily", "get_family"]
 
 
 def get_family(model_type: str) -> VLMFamily:

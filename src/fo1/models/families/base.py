@@ -1,4 +1,8 @@
-"""What the model needs to know about a kind of host VLM."""
+"""What model and processor need to know about a kind of host VLM.
+
+The text is not among it: every host reads the chat of `fo1.layout`. Markers that its vocabulary lacks are added when
+it is taken on (`fo1.models.assembly`).
+"""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -60,11 +64,6 @@ class VLMFamily(Protocol):
         """Names of the picture inputs that the family's processor makes and `encode_images` reads."""
         ...
 
-    @property
-    def image_markup(self) -> str:
-        """Text around one picture in a prompt; `<image>` stands for its tokens."""
-        ...
-
     def map_width(self, config: Any) -> int:
         """Return the channels of one feature map."""
         ...
@@ -83,6 +82,35 @@ class VLMFamily(Protocol):
 
     def image_token_id(self, config: Any) -> int:
         """Return the id that marks the positions of image tokens."""
+        ...
+
+    def check_image_processor(self, image_processor: Any) -> None:
+        """Check that the host's image processor shows it the whole picture.
+
+        Raises:
+            InputError: it does not, so boxes would miss what they stand for.
+        """
+        ...
+
+    def fit_image_processor(self, image_processor: Any, config: Any) -> Any:
+        """Return an image processor that also knows what `frames` and `token_counts` need of the host.
+
+        Raises:
+            InputError: it makes pictures of a kind that this host cannot read.
+        """
+        ...
+
+    def frames(self, image_processor: Any, pictures: Mapping[str, Any]) -> list[tuple[int, int]]:
+        """Return (width, height) in pixels of each picture as the host sees it.
+
+        Args:
+            image_processor: one that fits the host.
+            pictures: what it returned.
+        """
+        ...
+
+    def token_counts(self, image_processor: Any, pictures: Mapping[str, Any]) -> list[int]:
+        """Return how many tokens each picture takes in a prompt; arguments as in `frames`."""
         ...
 
     def encode_images(self, vlm: Any, inputs: Mapping[str, Any]) -> HostFeatures:

@@ -7,8 +7,16 @@ import torch
 from torch import Tensor
 from transformers.vision_utils import get_vision_window_index
 
+from fo1.errors import InputError
 from fo1.models.families.base import HostFeatures
 from fo1.models.region_encoder import HostMaps
+
+PATCHING = {
+    "patch_size": "patch_size",
+    "spatial_merge_size": "merge_size",
+    "temporal_patch_size": "temporal_patch_size",
+}
+"""Settings of the vision encoder, and what the image processor calls them."""
 
 
 class Qwen2_5_VL:
@@ -16,7 +24,6 @@ class Qwen2_5_VL:
 
     model_type = "qwen2_5_vl"
     image_inputs = ("pixel_values", "image_grid_thw")
-    image_markup = "<|vision_start|><image><|vision_end|>"
 
     def map_width(self, config: Any) -> int:
         """Return the channels of one feature map."""
@@ -37,6 +44,36 @@ class Qwen2_5_VL:
     def image_token_id(self, config: Any) -> int:
         """Return the id of the image pad token."""
         return config.image_token_id
+
+    def check_image_processor(self, image_processor: Any) -> None:
+        """Check that it cuts pictures into patches; it never crops."""
+        for name in PATCHING.values():
+            if not hasattr(image_processor, name):
+                raise InputError(
+                    f"{type(image_processor).__name__} has no {name}; "
+                    "give this host its own image processor"
+                )
+
+    def fit_image_processor(self, image_processor: Any, config: Any) -> Any:
+        """Return it as it is, once its patches are known to be the host's."""
+        self.check_image_processor(image_processor)
+        for setting, name in PATCHING.items():
+            found, need = getattr(image_processor, name), getattr(config.vision_config, setting)
+            if found != need:
+                raise InputError(
+                    f"the image processor's {name} is {found}, but the host was built for {need}; "
+                    "give this host its own image processor"
+                )
+        return image_processor
+
+    def frames(self, image_processor: Any, pictures: Mapping[str, Any]) -> list[tuple[int, int]]:
+        """Return (width, height) in pixels; reads `image_grid_thw` (B, 3)."""
+        patch, grids = image_processor.patch_size, pictures["image_grid_thw"].tolist()
+        return [(width * patch, height * patch) for _, height, width in grids]
+
+    def token_counts(self, image_processor: Any, pictures: Mapping[str, Any]) -> list[int]:
+        """Return one token per block of merged patches; reads `image_grid_thw` (B, 3)."""
+        return (pictures["image_grid_thw"].prod(-1) // image_processor.merge_size**2).tolist()
 
     def encode_images(self, vlm: Any, inputs: Mapping[str, Any]) -> HostFeatures:
         """Return tokens and maps; reads `pixel_values` (patches, 1176) and `image_grid_thw` (B, 3)."""

@@ -1,0 +1,336 @@
+"""`fo1 train`: data sets through a recipe to a model, measured on held-out pictures, in one folder."""
+
+import hashlib
+import json
+import os
+import shlex
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, TextIO
+
+from fo1.cli.arguments import Arguments
+from fo1.cli.interrupts import Interrupts
+from fo1.cli.progress import Progress
+from fo1.data.coco_writer import write_coco
+from fo1.data.collator import Collator
+from fo1.data.converters import CONVERTERS, convert, detect_format
+from fo1.data.drawer import Drawer
+from fo1.data.mixture import Mixture, Source
+from fo1.data.negatives import Vocabulary
+from fo1.data.proposed import ProposedRecords
+from fo1.data.schema import Record
+from fo1.data.storage import RecordFile, write_records
+from fo1.errors import InputError
+from fo1.lexicon import Lexicon
+from fo1.models import FO1ForConditionalGeneration, FO1Processor
+from fo1.pipeline.loading import LEXICON_FILE, find_model
+from fo1.proposals import get_proposer
+from fo1.training.export import export, model_card, plot_losses
+from fo1.training.feature_cache import FeatureCache
+from fo1.training.recipe import Recipe, change, to_dict
+from fo1.training.recipes import get_recipe
+from fo1.training.run import LOG, Run, run
+from fo1.visualize import save_picture
+
+RECORDS = "records"
+HELD_OUT = "held_out.json"
+PROPOSALS = 60
+"""Boxes that a proposer gives for a training picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One command, checked as far as it can be without a model.
+
+    Attributes:
+        recipe: with all settings.
+        data: (name, format, path) of each data set.
+        out: folder of the run.
+        arguments: as they were typed.
+        words: the command, for the record.
+    """
+
+    recipe: Recipe
+    data: tuple[tuple[str, str, Path], ...]
+    out: Path
+    arguments: Arguments
+    words: tuple[str, ...]
+
+
+def plan(arguments: Arguments, words: Sequence[str]) -> Plan:
+    """Return the plan of a command.
+
+    Raises:
+        InputError: no data set, one that is none, an unknown recipe or setting, or no folder to write to.
+    """
+    recipe = get_recipe(arguments.name or "nano")
+    if arguments.model is not None:
+        recipe = replace(recipe, model=arguments.model)
+    recipe = change(recipe, arguments.set or [])
+    if not arguments.datasets:
+        raise InputError("no data to learn from; give it, for example: fo1 train --data coco_folder --out model")
+    if not arguments.out:
+        raise InputError("nowhere to write to; give a folder, for example --out out/model")
+    data = tuple(_data_set(text) for text in arguments.datasets)
+    names = [name for name, *_ in data]
+    if len(set(names)) < len(names):
+        raise InputError(f"two data sets are called {names[-1]!r}; name them apart: --data NAME=PATH")
+    return Plan(recipe, data, Path(arguments.out), arguments, tuple(words))
+
+
+def _data_set(text: str) -> tuple[str, str, Path]:
+    """Return name, format and path of [NAME=][FORMAT:]PATH."""
+    name, sign, rest = text.partition("=")
+    if not sign or "/" in name or Path(text).exists():
+        name, rest = "", text
+    kind, sign, path = rest.partition(":")
+    if not sign or kind not in CONVERTERS or Path(rest).exists():
+        kind, path = "", rest
+    place = Path(path)
+    if not place.exists():
+        raise InputError(f"--data {path} does not exist; give a folder or a file")
+    return name or place.resolve().stem or "data", kind or detect_format(place), place
+
+
+def train(planned: Plan, out: TextIO, err: TextIO, interrupts: Interrupts) -> int:
+    """Do it; return 0.
+
+    Raises:
+        FO1Error: data, model, recipe or folder cannot be used.
+        KeyboardInterrupt: stopped; the same command goes on from the last checkpoint.
+    """
+    recipe, first = planned.recipe, int(os.environ.get("RANK", "0")) == 0
+    begun = time.monotonic()
+    folder = find_model(recipe.model)
+    load = _loader(folder)
+    processor = FO1Processor.from_pretrained(folder)
+    lexicon = Lexicon.load(folder / LEXICON_FILE) if (folder / LEXICON_FILE).is_file() else None
+    sources = _records(planned, err, first)
+    kept, held = _split(sources, recipe)
+    if first:
+        planned.out.mkdir(parents=True, exist_ok=True)
+        pictures = write_coco(held, planned.out / HELD_OUT) if held else 0
+        told = ", ".join(f"{len(records):,} of {name}" for name, records in kept.items())
+        err.write(f"fo1: learning from {told} records; {pictures:,} pictures are held out\n")
+    config = load().config
+    collator = Collator(
+        processor,
+        repeat_regions=config.repeat_regions,
+        lexicon=lexicon,
+        sources=config.score_config.evidence_sources if config.score_config and lexicon else (),
+        pack_to=recipe.pack_to,
+    )
+    draw = _drawers(planned, kept, processor, load)
+    measure = _measure(planned, folder, processor, bool(held))
+    steps = sum(stage.steps for stage in recipe.stages)
+    with Progress(steps if first else 0, err, "steps") as progress:
+        given = Run(
+            recipe=recipe,
+            load=load,
+            processor=processor,
+            draw=draw,
+            collator=collator,
+            out=planned.out,
+            measure=measure,
+            facts={"data": {name: _fingerprint(records) for name, records in kept.items()}},
+            callbacks=(_progress(progress, recipe),),
+        )
+        try:
+            model = run(given)
+        except KeyboardInterrupt as stop:
+            reached = f"stopped after {progress.done} of {steps} steps"
+            raise KeyboardInterrupt(f"{reached}; the same command goes on from its last checkpoint") from stop
+    if not first:
+        return 0
+    figures = dict(_final_figures(planned, folder, processor, model)) if held else {}
+    with interrupts.held():
+        rows = [json.loads(line) for line in (planned.out / LOG).read_text("utf-8").splitlines()]
+        command = shlex.join(["fo1", *planned.words])
+        counts = {name: len(records) for name, records in kept.items()}
+        card = model_card(to_dict(recipe), command, counts, figures, rows)
+        names = {n for records in kept.values() for r in records for o in r.objects for n in o.names}
+        save_picture(plot_losses(rows), planned.out / "losses.png")
+        export(model, processor, folder, planned.out, names, card)
+    _tell(planned, figures, time.monotonic() - begun, out)
+    return 0
+
+
+def _tell(planned: Plan, figures: Mapping[str, float], seconds: float, out: TextIO) -> None:
+    if planned.arguments.json:
+        told = {"model": str(planned.out), "seconds": round(seconds, 1), "figures": dict(figures)}
+        out.write(json.dumps(told) + "\n")
+        return
+    width = max(map(len, figures), default=0)
+    for name, value in figures.items():
+        out.write(f"  {name.ljust(width)}  {value:.4g}\n")
+    out.write(f"trained in {seconds:,.0f} s; use it: fo1 detect photo.jpg -q NAME --model {planned.out}\n")
+
+
+def _loader(folder: Path) -> Callable[[], FO1ForConditionalGeneration]:
+    import torch
+
+    def load() -> FO1ForConditionalGeneration:
+        return FO1ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+
+    return load
+
+
+def _records(planned: Plan, err: TextIO, first: bool) -> dict[str, RecordFile]:
+    """Return the records of each data set, converted once into the folder of the run."""
+    found: dict[str, RecordFile] = {}
+    for name, kind, path in planned.data:
+        if kind == "records":
+            found[name] = RecordFile(path)
+            continue
+        made = planned.out / RECORDS / f"{name}.jsonl"
+        if first and not made.exists():
+            made.parent.mkdir(parents=True, exist_ok=True)
+            arguments = planned.arguments
+            pictures = None if arguments.pictures is None else Path(arguments.pictures)
+            conversion = convert(kind, path, pictures=pictures, max_bad=arguments.max_bad)
+            count = write_records(conversion, made, pictures="refer")
+            bad = conversion.bad.bad
+            told = f"; {len(bad):,} rows cannot be used, the first: {bad[0]}" if bad else ""
+            err.write(f"fo1: {name}: {count:,} records from {kind} data{told}\n")
+        while not made.exists():  # another process converts
+            time.sleep(0.2)
+        found[name] = RecordFile(made)
+    return found
+
+
+def _split(
+    sources: Mapping[str, Sequence[Record]], recipe: Recipe
+) -> tuple[dict[str, list[Record]], list[Record]]:
+    """Return records to learn from, and pictures with looked-for names that are held out, by their keys."""
+    kept: dict[str, list[Record]] = {}
+    held: list[Record] = []
+    for name, records in sources.items():
+        every = list(records)
+        usable = [r for r in every if len(r.pictures) == 1 and r.looked_for and r.objects]
+        count = round(recipe.held_out * len(usable))
+        if recipe.held_out and len(usable) >= 4:
+            count = max(count, 1)
+        chosen = sorted(usable, key=lambda record: _digest(record, recipe.seed))[:count]
+        # The same picture must not stand on both sides, whatever it is called in other records.
+        files = {record.pictures[0].file for record in chosen}
+        held += chosen
+        kept[name] = [r for r in every if not files & {p.file for p in r.pictures}]
+    files = {record.pictures[0].file for record in held}
+    kept = {
+        name: [r for r in records if not files & {p.file for p in r.pictures}]
+        for name, records in kept.items()
+    }
+    empty = [name for name, records in kept.items() if not records]
+    if empty:
+        raise InputError(f"{empty[0]} has no record left to learn from; give more, or --set held_out=0")
+    return kept, held
+
+
+def _digest(record: Record, seed: int) -> str:
+    return hashlib.sha256(f"{seed}/{record.key}".encode()).hexdigest()
+
+
+def _fingerprint(records: Sequence[Record]) -> str:
+    digest = hashlib.sha256()
+    for record in records:
+        digest.update(json.dumps(record.to_dict(), sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def _drawers(
+    planned: Plan,
+    kept: Mapping[str, Sequence[Record]],
+    processor: FO1Processor,
+    load: Callable[[], FO1ForConditionalGeneration],
+) -> Callable[[Any], Callable[[int], Any]]:
+    recipe, stored = planned.recipe, planned.out / "cache"
+    vocabularies = {name: Vocabulary.of(records) for name, records in kept.items()}
+    records: dict[str, Sequence[Record]] = dict(kept)
+    if recipe.proposer is not None:
+        proposer = get_proposer(recipe.proposer, limit=PROPOSALS)
+        records = {
+            name: ProposedRecords(own, proposer, stored / "proposals") for name, own in kept.items()
+        }
+    sources = [Source(name, own, len(own)) for name, own in records.items()]
+    features = FeatureCache(cache(load), processor, stored / "features") if recipe.cache else None
+
+    def drawer(stage: Any) -> Callable[[int], Any]:
+        unknown = sorted(set(stage.mixture) - set(records))
+        if unknown:
+            raise InputError(
+                f"stage {stage.name!r} mixes {unknown[0]!r}, which is no data set here; there are {', '.join(records)}"
+            )
+        own = [s for s in sources if not stage.mixture or s.name in stage.mixture]
+        mixture = Mixture(own, dict(stage.mixture) or None)
+        return Drawer(mixture, recipe.sampling, recipe.seed, vocabularies, features).sample
+
+    return drawer
+
+
+def _measure(
+    planned: Plan, folder: Path, processor: FO1Processor, held: bool
+) -> Callable[[FO1ForConditionalGeneration], Mapping[str, float]] | None:
+    """Return what measures a model during training, on a few of the held-out pictures."""
+    if not held or planned.recipe.measure_every is None:
+        return None
+
+    def measure(model: FO1ForConditionalGeneration) -> Mapping[str, float]:
+        summary = _evaluate(planned, folder, processor, model, planned.recipe.measure_limit)
+        return {name: one.value for name, one in summary.figures.items()}
+
+    return measure
+
+
+def _final_figures(
+    planned: Plan, folder: Path, processor: FO1Processor, model: FO1ForConditionalGeneration
+) -> Mapping[str, float]:
+    """Return the figures of all held-out pictures, with their floor of permuted names."""
+    summary = _evaluate(planned, folder, processor, model, None, floors=True)
+    figures = {f"{name} %": one.value for name, one in list(summary.figures.items())[:2]}
+    for who, each in summary.bounds.items():
+        if who.startswith("names permuted"):
+            figures["AP with names permuted (floor) %"] = each["AP"].value
+    return figures
+
+
+def _evaluate(
+    planned: Plan,
+    folder: Path,
+    processor: FO1Processor,
+    model: FO1ForConditionalGeneration,
+    limit: int | None,
+    floors: bool = False,
+) -> Any:
+    from fo1.evaluation.runner import evaluate
+    from fo1.evaluation.tasks.folder import Folder
+    from fo1.pipeline import FO1
+    from fo1.pipeline.engine import Engine
+
+    lexicon = Lexicon.load(folder / LEXICON_FILE) if (folder / LEXICON_FILE).is_file() else None
+    task = Folder.load(planned.out / HELD_OUT)
+    task = task if limit is None else task.first(limit)
+    asked = FO1(Engine(str(planned.out), model.eval(), processor, lexicon), folder)
+    return evaluate(asked, task, floors=floors, resamples=20)
+
+
+def _progress(progress: Progress, recipe: Recipe) -> Any:
+    from transformers import TrainerCallback
+
+    before = dict(zip([s.name for s in recipe.stages], _starts(recipe), strict=True))
+
+    class Told(TrainerCallback):
+        """Counts the steps for people."""
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            stage = Path(args.output_dir).name.partition("-")[2]
+            for _step in range(before[stage] + state.global_step - progress.done):
+                progress.step(failed=False)
+
+    return Told()
+
+
+def _starts(recipe: Recipe) -> list[int]:
+    return [sum(s.steps for s in recipe.stages[:n]) for n in range(len(recipe.stages))]

@@ -1,0 +1,69 @@
+"""Drawer: sample i of a run, as a function of i.
+
+mixture -> record -> regions (seeded by record and variant) -> language (seeded by i) -> Sample
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from torch import Tensor
+
+from fo1.data.mixture import Mixture
+from fo1.data.negatives import Vocabulary
+from fo1.data.sample import Sample
+from fo1.data.sampling import Sampling, draw
+from fo1.data.schema import Record
+from fo1.data.storage import open_picture
+
+Features = Callable[[str, Sample], Tensor | None]
+"""Returns (N, C) what a frozen auxiliary encoder says of a sample's regions; the text names record and variant."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Drawer:
+    """Draws samples.
+
+    Args:
+        mixture: which record stands at which index.
+        settings: how records become samples; by source where `by_source` names it.
+        seed: of everything that is drawn.
+        vocabulary: by source, for negatives.
+        features: of frozen encoders, computed once; needs `settings.variants`.
+        by_source: other settings for some sources.
+    """
+
+    mixture: Mixture
+    settings: Sampling
+    seed: int
+    vocabulary: Mapping[str, Vocabulary]
+    features: Features | None = None
+    by_source: Mapping[str, Sampling] = field(default_factory=dict[str, Sampling])
+
+    def sample(self, index: int) -> Sample:
+        """Return sample `index`.
+
+        Raises:
+            ImageError: its picture cannot be read; names the record.
+        """
+        place = self.mixture.draw(self.seed, index)
+        source = self.mixture.sources[place.source]
+        record: Record = source.records[place.record]
+        settings = self.by_source.get(source.name, self.settings)
+        rng = np.random.default_rng([self.seed, index])
+        variant = index if settings.variants is None else place.epoch % settings.variants
+        name = f"{source.name}/{record.key}/{variant}"
+        digest = hashlib.sha256(f"{self.seed}/{name}".encode()).digest()
+        regions_rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
+        sample = draw(
+            record,
+            settings,
+            rng,
+            lambda number: open_picture(record, number),
+            self.vocabulary[source.name],
+            regions_rng,
+        )
+        if self.features is None or not sample.num_regions:
+            return sample
+        return replace(sample, features=self.features(name, sample))
