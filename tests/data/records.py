@@ -1,5 +1,6 @@
 """Records to draw samples from: one by hand, and random ones."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fo1.data.negatives import Vocabulary
+from fo1.data.regions import RegionSet
 from fo1.data.schema import Count, Exchange, Phrase, PictureRef, Record, TrueObject, check_record
 from fo1.results import Proposals
 
@@ -22,7 +24,9 @@ FILLERS = tuple(f"thing{chr(97 + i)}{chr(97 + 5 * i % 26)}" for i in range(20))
 
 
 def proposals(*boxes: list[int]) -> Proposals:
-    return Proposals(np.array(boxes, np.float32), np.linspace(0.9, 0.1, len(boxes)))
+    return Proposals(
+        np.array(boxes, np.float32), np.linspace(0.9, 0.1, len(boxes), dtype=np.float32)
+    )
 
 
 def scene(**changes: Any) -> Record:
@@ -46,11 +50,19 @@ def scene(**changes: Any) -> Record:
 
 
 def open_blank(number: int) -> Image.Image:
-    return Image.new("RGB", SIZE[::-1])
+    return Image.new("RGB", (SIZE[1], SIZE[0]))
 
 
 def vocabulary(*records: Record) -> Vocabulary:
     return Vocabulary.of(records or (scene(),))
+
+
+def regions_for(regions: RegionSet, things: Iterable[int]) -> list[int]:
+    """Return the region of each thing, all of which must have one."""
+    found = [regions.region_of(thing) for thing in things]
+    known = [region for region in found if region is not None]
+    assert len(known) == len(found), "a thing has no region"
+    return known
 
 
 NAMES = ("cat", "dog", "animal", "hot dog", "lamp", "table lamp", "bus", "Cat")

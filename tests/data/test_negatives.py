@@ -1,6 +1,6 @@
 import numpy as np
 
-from fo1.data.negatives import Vocabulary, choose
+from fo1.data.negatives import MOST, USUAL, Vocabulary, choose
 from fo1.data.schema import PictureRef, Record, TrueObject
 
 PICTURES = (PictureRef("p.png", (100, 100)),)
@@ -31,6 +31,13 @@ def test_alike_are_names_that_share_a_word_or_most_letters() -> None:
     assert found.alike["table lamp"] == ("street lamp",)
     assert found.alike["towel"] == ("tower",)
     assert found.alike["zoo"] == ()
+
+
+def test_a_common_word_does_not_make_names_alike() -> None:
+    names = [f"red {chr(97 + i % 26) * 5}{chr(97 + i // 26) * 5}" for i in range(USUAL + 1)]
+    assert not any(Vocabulary.of([record(looked_for=tuple(names))]).alike[n] for n in names[:1])
+    few = Vocabulary.of([record(looked_for=tuple(names[: MOST + 5]))])
+    assert {len(few.alike[name]) for name in names[: MOST + 5]} == {MOST}
 
 
 def test_hard_are_absent_names_alike_first_then_what_often_stands_beside() -> None:

@@ -5,15 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fo1.data.questions import Asker
 from fo1.data.regions import NOBODY, RegionSet, distractors, draw_regions
 from fo1.data.sample import UNKNOWN
 from fo1.data.sampling import Sampling
 from fo1.data.schema import PictureRef, Record, TrueObject
+from fo1.data.targets import Known
 from fo1.geometry import box_iou
 from tests.data.records import (
     CAT,
     DOG,
+    DOG_PART,
     HALF,
     MOST,
     NAMES,
@@ -22,6 +23,7 @@ from tests.data.records import (
     SIZE,
     proposals,
     records,
+    regions_for,
     scene,
     vocabulary,
 )
@@ -53,7 +55,7 @@ def row(regions: RegionSet, box: list[int]) -> int:
 
 
 def targets(record: Record, regions: RegionSet, name: str) -> np.ndarray:
-    return Asker(record, regions, Sampling(), vocabulary(record), np.random.default_rng(0)).targets(
+    return Known(record, regions, Sampling(), vocabulary(record), np.random.default_rng(0)).targets(
         name
     )
 
@@ -197,7 +199,7 @@ def test_two_things_in_one_place_keep_a_region_each_and_deny_neither() -> None:
         proposals=(),
     )
     regions = regions_of(record, EXACT)
-    cat, dog = regions.region_of(0), regions.region_of(1)
+    cat, dog = regions_for(regions, (0, 1))
     assert cat != dog
     assert targets(record, regions, "cat")[[cat, dog]].tolist() == [1, UNKNOWN]
     assert targets(record, regions, "dog")[[cat, dog]].tolist() == [UNKNOWN, 1]
@@ -206,6 +208,7 @@ def test_two_things_in_one_place_keep_a_region_each_and_deny_neither() -> None:
 @pytest.mark.parametrize(
     ("box", "target"),
     [
+        ([100, 100, 200, 200], UNKNOWN),  # the crowd itself
         ([130, 130, 160, 160], UNKNOWN),  # inside
         ([90, 130, 150, 160], UNKNOWN),  # five sixths of it
         ([70, 70, 230, 230], UNKNOWN),  # more than the crowd, IoU 0.39
@@ -257,7 +260,7 @@ def test_jittered_boxes_stay_their_objects() -> None:
     truth = np.array([one.box for one in scene().objects], np.float32)
     for seed in range(20):
         regions = regions_of(scene(), Sampling(truth=1, jitter=0.5, match=0.7), seed)
-        own = regions.boxes[[regions.region_of(i) for i in range(3)]]
+        own = regions.boxes[regions_for(regions, range(3))]
         assert (box_iou(own, truth).diagonal() >= 0.7).all()
 
 
@@ -293,3 +296,23 @@ def test_objects_are_met_in_their_own_picture_only() -> None:
     assert regions.shows.tolist() == [0, 1]
     assert not regions.touches.any()
     assert targets(record, regions, "cat").tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("proposed", [True, False])
+def test_an_order_by_score_does_not_give_the_true_boxes_away(proposed: bool) -> None:
+    record = scene() if proposed else scene(proposals=())
+    firsts = [
+        regions_of(record, Sampling(truth=1, order="score"), seed).shows[:3].tolist()
+        for seed in range(40)
+    ]
+    assert any(first != NOBODY for own in firsts for first in own)
+    assert any(NOBODY in own for own in firsts)
+
+
+def test_a_true_box_has_the_score_of_the_proposal_that_meets_it() -> None:
+    record = scene(proposals=(proposals(NOTHING, DOG_PART, NEAR),))  # 0.9, 0.5, 0.1
+    for seed in range(10):
+        regions = regions_of(record, Sampling(truth=1, order="score", distractors=0), seed)
+        dog, cat = regions_for(regions, (DOG, CAT))
+        assert dog < cat
+        assert row(regions, NOTHING) <= 1  # the second cat, which none meets, may stand before

@@ -176,7 +176,7 @@ def test_regions_may_have_chance_of_their_own() -> None:
     drawn = [
         draw(
             scene(),
-            Sampling(),
+            Sampling(scales=(0.5, 2.0)),
             np.random.default_rng(seed),
             open_blank,
             vocabulary(),
@@ -185,6 +185,7 @@ def test_regions_may_have_chance_of_their_own() -> None:
         for seed in range(2)
     ]
     assert drawn[0].boxes[0].tolist() == drawn[1].boxes[0].tolist()
+    assert drawn[0].images[0].size == drawn[1].images[0].size != SIZE[::-1]
     assert drawn[0].dialogues != drawn[1].dialogues
 
 
@@ -296,7 +297,12 @@ def test_expressions_mean_their_objects_only() -> None:
         ({"truth": 1.5}, "truth is 1.5"),
         ({"jitter": -1}, "jitter -1"),
         ({"scales": (2.0, 1.0)}, "scales are"),
-        ({"tasks": {"guess": 1.0}}, "no task 'guess'; known are ask, count"),
+        ({"tasks": {"guess": 1.0}}, "of task 'guess'; known are count"),
+        ({"tasks": {"ask": 1.0}}, "of task 'ask'"),
+        ({"tasks": {"count": -1.0}}, "weight of 'count' is -1"),
+        ({"tasks": {"count": float("nan")}}, "weight of 'count' is nan"),
+        ({"dialogues": -1}, "dialogues is -1"),
+        ({"variants": 0}, "variants is 0"),
     ],
 )
 def test_switches_that_make_no_sense_are_refused(wrong: dict[str, Any], named: str) -> None:

@@ -13,9 +13,9 @@ import traceback
 from pathlib import Path
 
 import torch
+from tests.training.tiny_run import make_run
 
 from fo1.training import run as runs  # imported once, so that every start is quick
-from tests.training.tiny_run import make_run
 
 
 def start(out: Path, settings: list[str]) -> int:
@@ -38,26 +38,31 @@ def main() -> None:
     out, kills, seed, settings = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:]
     chance = random.Random(seed)
     left: list[str] = []
+    before: set[tuple[str, int]] = set()
     for _ in range(kills):
         begun = time.monotonic()
         while True:
             child = start(out, settings)
-            time.sleep(chance.uniform(0.2, 1.6))
+            time.sleep(chance.uniform(0.05, 0.9))
             ended, status = os.waitpid(child, os.WNOHANG)
             if not ended:
                 break
             assert os.waitstatus_to_exitcode(status) == 0
-            print(json.dumps({"kills": left, "ended": "before all kills"}))
+            sys.stdout.write(json.dumps({"kills": left, "ended": "before all kills"}))
             return
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        parts = [p.name for p in out.glob("stages/*/*.part")]
-        unmarked = [p for p in out.glob("stages/*/checkpoint-*") if not (p / "complete.json").exists()]
-        left.append("in a save" if parts or unmarked else "elsewhere")
+        unmarked = {
+            (path.name, path.stat().st_mtime_ns)
+            for path in out.glob("stages/*/checkpoint-*")
+            if not (path / "complete.json").exists()
+        }
+        left.append("in a save" if unmarked - before else "elsewhere")
+        before = unmarked
         assert time.monotonic() - begun < 120
     child = start(out, settings)
     _, status = os.waitpid(child, 0)
-    print(json.dumps({"kills": left, "status": os.waitstatus_to_exitcode(status)}))
+    sys.stdout.write(json.dumps({"kills": left, "status": os.waitstatus_to_exitcode(status)}))
 
 
 if __name__ == "__main__":

@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 import numpy as np
+from tests import tiny
 
 from fo1 import prompts, tags
 from fo1.data.sample import UNKNOWN, Dialogue, Query, Sample
 from fo1.layout import query_branch
-from tests import tiny
 
 
 def listing(name: str, *regions: int) -> str:
@@ -31,7 +31,9 @@ def scene(seed: int, regions: int = 3, width: int = 112, height: int = 84) -> Sa
             Query("thing", targets[2]),
         ),
         dialogues=(
-            Dialogue(((prompts.detect(["cup", "dog"]), listing("cup", 0) + listing("dog")),), "detect"),
+            Dialogue(
+                ((prompts.detect(["cup", "dog"]), listing("cup", 0) + listing("dog")),), "detect"
+            ),
             Dialogue(((prompts.describe([1]), "a dog"),), "describe"),
             Dialogue((("What is <region0>?", "A cup."), ("And <region2>?", "A cat.")), "general"),
         ),
@@ -50,7 +52,9 @@ def bare(seed: int) -> Sample:
     found = scene(seed, regions=3)
     none = np.zeros((0, 4), np.float32)
     dialogue = Dialogue((("What is this?", "A picture."),), "general")
-    return replace(found, key=f"bare{seed}", boxes=(none,), queries=(), dialogues=(dialogue,), names=())
+    return replace(
+        found, key=f"bare{seed}", boxes=(none,), queries=(), dialogues=(dialogue,), names=()
+    )
 
 
 def pair(seed: int) -> Sample:

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 import torch
+from tests import tiny
+from tests.training import samples
 from torch import Tensor
 
 from fo1.data.collator import Batch, Collator
 from fo1.data.sample import Sample
 from fo1.training.objective import LM, SCORE, Objective
-from tests import tiny
-from tests.training import samples
 
 MIXED = (samples.scene(0), samples.text(), samples.pair(1), samples.scene(2, 5), samples.bare(3))
 LAYOUTS: dict[str, dict[str, Any]] = {
@@ -37,9 +37,7 @@ def run(host: str, some: Sequence[Sample], **layout: Any) -> tuple[dict[str, flo
     objective = Objective(tiny.make_model(host, score=True))
     losses = objective(batch_of(host, some, **layout))
     (losses[LM] + losses[SCORE]).backward()
-    gradients = [
-        torch.zeros_like(p) if p.grad is None else p.grad for p in objective.parameters()
-    ]
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in objective.parameters()]
     return {name: float(loss.detach()) for name, loss in losses.items()}, gradients
 
 

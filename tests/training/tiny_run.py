@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import torch
+from tests import tiny
+from tests.training import samples
 
 from fo1.data.collator import Collator
 from fo1.data.sample import Sample
@@ -14,8 +16,6 @@ from fo1.data.sampling import Sampling
 from fo1.training.recipe import Recipe, change
 from fo1.training.run import Run, run
 from fo1.training.stages import Stage
-from tests import tiny
-from tests.training import samples
 
 
 def recipe() -> Recipe:
@@ -26,7 +26,12 @@ def recipe() -> Recipe:
             Stage(name="alignment", learns=rates, steps=5, batch=4, warmup=0.2),
             Stage(
                 name="perception",
-                learns={"regions": 5e-3, "score_head": 5e-3, "auxiliary": 1e-3, "language_model": 1e-3},
+                learns={
+                    "regions": 5e-3,
+                    "score_head": 5e-3,
+                    "auxiliary": 1e-3,
+                    "language_model": 1e-3,
+                },
                 steps=6,
                 batch=4,
             ),

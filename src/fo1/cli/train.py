@@ -152,6 +152,7 @@ def train(planned: Plan, out: TextIO, err: TextIO, interrupts: Interrupts) -> in
         counts = {name: len(records) for name, records in kept.items()}
         card = model_card(to_dict(recipe), command, counts, figures, rows)
         names = {n for records in kept.values() for r in records for o in r.objects for n in o.names}
+        model.config.region_order = recipe.sampling.order
         save_picture(plot_losses(rows), planned.out / "losses.png")
         export(model, processor, folder, planned.out, names, card)
     _tell(planned, figures, time.monotonic() - begun, out)

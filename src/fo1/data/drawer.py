@@ -18,7 +18,7 @@ from fo1.data.schema import Record
 from fo1.data.storage import open_picture
 
 Features = Callable[[str, Sample], Tensor | None]
-"""Returns (N, C) what a frozen auxiliary encoder says of a sample's regions; the text names record and variant."""
+"""Returns (N, C) what a frozen auxiliary encoder says of a sample's regions, which the text names."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,4 +66,13 @@ class Drawer:
         )
         if self.features is None or not sample.num_regions:
             return sample
-        return replace(sample, features=self.features(name, sample))
+        return replace(sample, features=self.features(f"{name}/{_what(sample)}", sample))
+
+
+def _what(sample: Sample) -> str:
+    """Return a text that differs where sizes or boxes do, so that features made with other settings are not taken."""
+    digest = hashlib.sha256()
+    for image, boxes in zip(sample.images, sample.boxes, strict=True):
+        digest.update(f"{image.size}{boxes.shape}".encode())
+        digest.update(np.ascontiguousarray(boxes, np.float32).tobytes())
+    return digest.hexdigest()[:16]

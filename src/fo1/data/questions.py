@@ -1,122 +1,41 @@
-"""What is asked about a record, once its regions are drawn: targets for the score head, dialogues for the writer.
+"""What is asked about a record, once its regions are drawn, and how it is answered: dialogues for the language model.
 
-Nothing is claimed that the record does not say. A name is only called absent, or its list complete, where it was
-looked for; a list is only written where every one of its objects has a region.
+A list is only written where every one of its objects has a region; `targets` says what may be claimed.
 """
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
 from fo1 import prompts, tags
-from fo1.data.negatives import Vocabulary, choose
-from fo1.data.regions import NOBODY, RegionSet
-from fo1.data.sample import UNKNOWN, Dialogue, Query
-from fo1.data.schema import Record
+from fo1.data.negatives import choose
+from fo1.data.regions import NOBODY
+from fo1.data.sample import Dialogue
+from fo1.data.targets import Known
 from fo1.data.templates import wording
 from fo1.layout import query_branch
 from fo1.prompts import Task
 
-if TYPE_CHECKING:
-    from fo1.data.sampling import Sampling
-
 GENERAL = "general"
+DETAILED = 20
+"""Words from which a description is asked for as a detailed one."""
 Turns: TypeAlias = tuple[tuple[str, str], ...] | None
 """Questions and answers; None where the record cannot teach the task."""
 _LIST = re.compile(rf"(?<={tags.OBJECTS_OPEN})(?:<region[0-9]+>)+(?={tags.OBJECTS_CLOSE})")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Asker:
     """Questions about one record with its regions.
 
     Args:
-        record: what is known.
-        regions: what is shown.
-        settings: what may be asked.
-        vocabulary: of the data set.
-        rng: source of chance.
+        known: what can be said of it.
     """
 
-    record: Record
-    regions: RegionSet
-    settings: "Sampling"
-    vocabulary: Vocabulary
-    rng: np.random.Generator
-
-    def present(self) -> list[str]:
-        """Return a name of each kind of thing there: its own, or any that is true of it where synonyms are on."""
-        found: dict[str, str] = {}
-        for one in self.record.objects:
-            if one.names and not one.crowd and one.names[0] not in found:
-                several = self.settings.synonyms and self.rng.random() < 0.4
-                place = int(self.rng.integers(len(one.names))) if several else 0
-                found[one.names[0]] = one.names[place]
-        return list(dict.fromkeys(found.values()))
-
-    def absent(self) -> list[str]:
-        """Return the names that were looked for and are true of nothing."""
-        record = self.record
-        there = {n for one in record.objects for n in (*one.names, *one.unsure)}
-        there |= {*record.partial, *(count.noun for count in record.counts if count.number)}
-        there = {name.casefold() for name in there}
-        known = dict.fromkeys((*record.absent, *record.looked_for))
-        return [name for name in known if name.casefold() not in there]
-
-    def negatives(self, count: int) -> list[str]:
-        """Return absent names, likely confusions first where hard negatives are on."""
-        absent = self.absent()
-        chosen: list[str] = []
-        if self.settings.hard_negatives:
-            there = dict.fromkeys(name for one in self.record.objects for name in one.names)
-            hard = self.vocabulary.hard(list(there), absent)
-            chosen = choose(hard[: 2 * count], (count + 1) // 2, self.rng)
-        rest = [name for name in absent if name not in chosen]
-        return chosen + choose(rest, count - len(chosen), self.rng)
-
-    def targets(self, name: str) -> np.ndarray:
-        """Return (N,) what each region is to a name: 1 it shows it, 0 it does not, `UNKNOWN`."""
-        record, regions = self.record, self.regions
-        said = [name in one.names for one in record.objects]
-        unsure = [name in one.unsure for one in record.objects]
-        unsaid = 0.0 if self._looked_for(name) else UNKNOWN
-        found = np.full(len(regions), unsaid, np.float32)
-        shown = regions.shows
-        for region in np.flatnonzero(shown != NOBODY):
-            if record.objects[shown[region]].names:  # all that are true of it
-                found[region] = UNKNOWN if unsure[shown[region]] else 0.0
-        for thing in range(len(record.objects)):
-            if said[thing] or unsure[thing]:
-                found[regions.touches[:, thing]] = UNKNOWN
-        for region in np.flatnonzero(shown != NOBODY):
-            if said[shown[region]]:
-                found[region] = 1.0
-        return found
-
-    def queries(self) -> tuple[Query, ...]:
-        """Return names and expressions with their targets, shuffled."""
-        settings, rng = self.settings, self.rng
-        found = [Query(n, self.targets(n)) for n in choose(self.present(), settings.positives, rng)]
-        found += [Query(n, self.targets(n)) for n in self.negatives(settings.negatives)]
-        for phrase in (
-            self.record.phrases[int(i)] for i in rng.permutation(len(self.record.phrases))
-        ):
-            if sum(q.task == Task.REFER for q in found) < settings.expressions:
-                found.append(
-                    Query(phrase.text, self._phrase_targets(phrase.objects), str(Task.REFER))
-                )
-        return tuple(found[int(i)] for i in rng.permutation(len(found)))
-
-    def _phrase_targets(self, objects: Sequence[int]) -> np.ndarray:
-        found = np.zeros(len(self.regions), np.float32)
-        for thing in objects:
-            found[self.regions.touches[:, thing]] = UNKNOWN
-        for thing in objects:
-            found[self.regions.shows == thing] = 1.0
-        return found
+    def __init__(self, known: Known):
+        self.known, self.record, self.regions = known, known.record, known.regions
+        self.settings, self.rng = known.settings, known.rng
 
     def dialogues(self) -> tuple[Dialogue, ...]:
         """Return as many dialogues as the settings ask for, of tasks that the record can teach."""
@@ -148,35 +67,21 @@ class Asker:
                     del open_tasks[task]
         return tuple(made)
 
-    def _looked_for(self, name: str) -> bool:
-        """Return whether every instance of a name is known."""
-        record = self.record
-        return (name in record.looked_for or name in record.absent) and name not in record.partial
-
-    def _word(self, task: Task, published: str, slot: str) -> str:
-        return wording(str(task), published, slot, self.settings.templates, self.rng)
-
-    def _members(self, name: str) -> list[int] | None:
-        """Return the regions of all things of a name, in rising order; None where one lacks a region or is unsure."""
-        record = self.record
-        if name in record.partial or any(
-            name in one.unsure or (one.crowd and name in one.names) for one in record.objects
-        ):
-            return None
-        found = [self.regions.region_of(i) for i, o in enumerate(record.objects) if name in o.names]
-        known = sorted({region for region in found if region is not None})
-        return None if None in found else known
+    def _word(self, task: Task, published: str, slot: str, group: str = "") -> str:
+        return wording(group or str(task), published, slot, self.settings.templates, self.rng)
 
     def _listing(self, name: str, regions: Sequence[int]) -> str:
         listed = "".join(map(tags.region_token, regions)) or tags.NONE_TEXT
         return f"{query_branch(prompts.clean_name(name))}{listed}{tags.OBJECTS_CLOSE}"
 
     def _detect(self) -> Turns:
-        present = [n for n in self.present() if self._looked_for(n) and self._members(n)]
+        present = [
+            n for n in self.known.present() if self.known.looked_for(n) and self.known.members(n)
+        ]
         names = choose(present, int(self.rng.integers(1, 4)), self.rng)
-        names += self.negatives(int(self.rng.integers(0, 3)) if names else 1)
+        names += self.known.negatives(int(self.rng.integers(0, 3)) if names else 1)
         names = list(dict.fromkeys(names[int(i)] for i in self.rng.permutation(len(names))))
-        listed = [(name, self._members(name)) for name in names]
+        listed = [(name, self.known.members(name)) for name in names]
         if not names or any(regions is None for _, regions in listed):
             return None
         answer = "".join(
@@ -205,10 +110,10 @@ class Asker:
 
     def _count(self) -> Turns:
         told = {count.noun: count.number for count in self.record.counts}
-        names = [n for n in self.present() if self._looked_for(n)]
-        names += [*told, *self.negatives(1)]
+        names = [n for n in self.known.present() if self.known.looked_for(n)]
+        names += [*told, *self.known.negatives(1)]
         for name in choose(list(dict.fromkeys(names)), len(names), self.rng):
-            regions = self._members(name)
+            regions = self.known.members(name)
             number = told.get(name, None if regions is None else len(regions))
             if number is None or (regions is not None and regions and len(regions) != number):
                 continue
@@ -231,8 +136,12 @@ class Asker:
         region = usable[int(self.rng.integers(len(usable)))]
         texts = say(int(self.regions.shows[region]))
         answer = texts[int(self.rng.integers(len(texts)))]
-        published = prompts.read([region]) if task is Task.READ else prompts.describe([region])
-        return ((self._word(task, published, tags.region_token(region)), answer),)
+        slot = tags.region_token(region)
+        if task is Task.READ:
+            return ((self._word(task, prompts.read([region]), slot), answer),)
+        detail = "detailed" if len(answer.split()) >= DETAILED else "brief"
+        published = prompts.describe([region], detail)
+        return ((self._word(task, published, slot, f"{task}, {detail}"), answer),)
 
     def _describe(self) -> Turns:
         objects = self.record.objects
@@ -261,8 +170,8 @@ class Asker:
             (name, regions)
             for name in dict.fromkeys(own)
             if name is not None
-            and self._looked_for(name)
-            and (regions := self._members(name))
+            and self.known.looked_for(name)
+            and (regions := self.known.members(name))
             and (len(regions) > 1 or self.settings.say_none)
         ]
         if not lists:

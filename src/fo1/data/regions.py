@@ -115,14 +115,38 @@ def _of_picture(
         others, ranks = others[clear], ranks[clear]
     order = np.argsort(-ranks, kind="stable")
     others, ranks = others[order], ranks[order]
+    ranks = np.concatenate([_lent(own, proposed, scores, settings, rng), ranks])
     boxes = np.concatenate([own, others])[: settings.most_regions]
-    ranks = np.concatenate([np.ones(len(own), np.float32), ranks])[: settings.most_regions]
+    ranks = ranks[: settings.most_regions]
+    ranks[ranks < 0] = _any_scores(int((ranks < 0).sum()), scores, rng)
     shows = np.full(len(boxes), NOBODY)
     kept = min(len(own), len(boxes))
     shows[:kept] = np.array(things, np.int64)[given][:kept]
     boxes, shows = _order(boxes, shows, ranks, settings, rng, size)
     touches = _match(record, boxes, shows, objects, settings, size)
     return boxes, shows, touches
+
+
+def _lent(
+    own: Boxes,
+    proposed: Boxes,
+    scores: npt.NDArray[np.float32],
+    settings: "Sampling",
+    rng: np.random.Generator,
+) -> npt.NDArray[np.float32]:
+    """Return scores for true boxes: those of the proposals that meet them, so that an order does not give them away."""
+    lent = _any_scores(len(own), scores, rng)
+    if len(own) and len(proposed):
+        iou = box_iou(own, proposed)
+        lent = np.where(iou.max(1) >= settings.match, scores[iou.argmax(1)], lent)
+    return lent
+
+
+def _any_scores(
+    count: int, scores: npt.NDArray[np.float32], rng: np.random.Generator
+) -> npt.NDArray[np.float32]:
+    drawn = rng.choice(scores, count) if len(scores) else rng.random(count)
+    return drawn.astype(np.float32)
 
 
 def _order(

@@ -3,9 +3,11 @@
     Record --draw_regions--> RegionSet --draw_language--> queries, dialogues --> Sample
 
 Everything by chance comes from the generators that are passed, so sample i of a run is the same in every process and
-after every restart. `regions` says which box is what, `questions` what is asked.
+after every restart. `regions` says which box is what, `targets` what a name means there,
+`questions` what is asked.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -17,6 +19,7 @@ from fo1.data.questions import GENERAL, Asker
 from fo1.data.regions import NOBODY, RegionSet, draw_regions
 from fo1.data.sample import Dialogue, Query, Sample
 from fo1.data.schema import Record
+from fo1.data.targets import Known
 from fo1.errors import InputError
 from fo1.ordering import ORDERS
 from fo1.prompts import Task
@@ -90,12 +93,29 @@ class Sampling:
             )
         if self.scales is not None and not 0 < self.scales[0] <= self.scales[1]:
             raise InputError(f"scales are {self.scales}; give a range such as (0.5, 1.5)")
-        known = {*map(str, Task), GENERAL}
+        known = {*map(str, Task), GENERAL} - {str(Task.ASK)}
         unknown = sorted(set(self.tasks) - known)
         if unknown:
             raise InputError(
-                f"there is no task {unknown[0]!r}; known are {', '.join(sorted(known))}"
+                f"no dialogues are made of task {unknown[0]!r}; known are {', '.join(sorted(known))}"
             )
+        wrong = [name for name, weight in self.tasks.items() if not 0 <= weight < math.inf]
+        if wrong:
+            raise InputError(
+                f"the weight of {wrong[0]!r} is {self.tasks[wrong[0]]}; give 0 or more"
+            )
+        for name in (
+            "distractors",
+            "most_regions",
+            "positives",
+            "negatives",
+            "expressions",
+            "dialogues",
+        ):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} is {getattr(self, name)}; give 0 or more")
+        if self.variants is not None and self.variants < 1:
+            raise InputError(f"variants is {self.variants}; give 1 or more, or None")
 
 
 def draw(
@@ -114,18 +134,19 @@ def draw(
         rng: source of chance.
         open_picture: gives the pictures.
         vocabulary: of the data set, for negatives.
-        regions_rng: another source for the regions; `rng` if None.
+        regions_rng: another source for the regions and the scale of the pictures; `rng` if None.
 
     Raises:
         ImageError: a picture cannot be read.
     """
     images = [open_picture(number) for number in range(len(record.pictures))]
     sizes = [(image.height, image.width) for image in images]
-    regions = draw_regions(record, settings, regions_rng or rng, sizes)
-    queries, dialogues = draw_language(record, regions, settings, rng, vocabulary)
+    regions_rng = regions_rng or rng
+    regions = draw_regions(record, settings, regions_rng, sizes)
     boxes = [regions.of_picture(number) for number in range(len(images))]
     if settings.scales is not None:
-        images, boxes = _scaled(images, boxes, settings.scales, rng)
+        images, boxes = _scaled(images, boxes, settings.scales, regions_rng)
+    queries, dialogues = draw_language(record, regions, settings, rng, vocabulary)
     return Sample(
         key=record.key,
         images=tuple(images),
@@ -146,8 +167,8 @@ def draw_language(
     vocabulary: Vocabulary,
 ) -> tuple[tuple[Query, ...], tuple[Dialogue, ...]]:
     """Return queries and dialogues about a record with its regions."""
-    asker = Asker(record, regions, settings, vocabulary, rng)
-    return asker.queries() if len(regions) else (), asker.dialogues()
+    known = Known(record, regions, settings, vocabulary, rng)
+    return known.queries() if len(regions) else (), Asker(known).dialogues()
 
 
 def _scaled(

@@ -27,11 +27,17 @@ WORDINGS: Final[Mapping[str, tuple[str, ...]]] = {
         "How many {} can you find? List them, then give the number.",
         "List each of the {} by its region and say how many that makes.",
     ),
-    "describe": (
+    "describe, brief": (
         "What is in {}?",
         "Say what {} shows.",
-        "Name the thing in {}.",
+        "Tell me in short what you see in {}.",
         "Describe {} in a few words.",
+    ),
+    "describe, detailed": (
+        "Describe {} and leave nothing out.",
+        "What can be seen in {}? Go into detail.",
+        "Tell me all that you can about {}.",
+        "Give a full account of {}.",
     ),
     "read": (
         "What does the text in {} say?",
@@ -58,7 +64,7 @@ def wording(task: str, published: str, slot: str, several: bool, rng: np.random.
     """Return a question: the published wording about half of the time, else another.
 
     Args:
-        task: the value of a `fo1.prompts.Task`.
+        task: the value of a `fo1.prompts.Task`; a description also has its detail.
         published: the question in its published wording.
         slot: what stands in its place in the others.
         several: whether others may be drawn.

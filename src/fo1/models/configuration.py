@@ -13,6 +13,7 @@ from transformers import AutoConfig, Florence2VisionConfig, PreTrainedConfig
 
 from fo1.errors import CheckpointError
 from fo1.models.checks import need_choice, need_count, need_flag, need_projector
+from fo1.ordering import ORDERS
 
 COMBINATIONS = ("concat", "mean")
 BOX_FRAMES = ("host", "auxiliary")
@@ -217,6 +218,7 @@ class FO1Config(PreTrainedConfig):
         region_placeholder_id: token id whose embedding is overwritten by a region embedding.
         num_region_tokens: how many index tokens `<region0>` ... the vocabulary holds.
         repeat_regions: whether a region named in the user's text is followed by its embedding once more.
+        region_order: how training numbered regions, one of `fo1.ordering.ORDERS`; proposals are numbered alike.
 
     Raises:
         CheckpointError: a setting is of a wrong type or does not exist.
@@ -238,6 +240,7 @@ class FO1Config(PreTrainedConfig):
         region_placeholder_id: int = 0,
         num_region_tokens: int = 100,
         repeat_regions: bool = False,
+        region_order: str = "any",
         **kwargs: Any,
     ):
         if vlm_config is None:
@@ -255,6 +258,7 @@ class FO1Config(PreTrainedConfig):
         self.region_placeholder_id = need_count("region_placeholder_id", region_placeholder_id, 0)
         self.num_region_tokens = need_count("num_region_tokens", num_region_tokens)
         self.repeat_regions = need_flag("repeat_regions", repeat_regions)
+        self.region_order = need_choice("region_order", region_order, ORDERS)
         kwargs.setdefault("tie_word_embeddings", getattr(vlm_config, "tie_word_embeddings", False))
         super().__init__(**kwargs)
 

@@ -13,6 +13,7 @@ from PIL import Image
 from fo1.errors import InputError
 from fo1.geometry import check_boxes
 from fo1.imaging import ImageSource, load_image
+from fo1.ordering import region_order
 from fo1.pipeline.answering import reply
 from fo1.pipeline.chat import Reply, read_messages
 from fo1.pipeline.engine import Engine
@@ -170,6 +171,9 @@ class FO1(Verbs):
         size = (picture.height, picture.width)
         if boxes is None:
             boxes = self._propose(picture, proposer, limit)
+            policy = self.engine.model.config.region_order
+            order = region_order(boxes.boxes, boxes.scores, policy, size)
+            boxes = Proposals(boxes.boxes[order], boxes.scores[order], boxes.source)
         proposed = isinstance(boxes, Proposals)
         if isinstance(boxes, Proposals):
             proposals = Proposals(check_boxes(boxes.boxes, size), boxes.scores, boxes.source)

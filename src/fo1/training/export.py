@@ -54,7 +54,9 @@ def export(
     part.rmdir()
 
 
-def plot_losses(rows: Sequence[Mapping[str, Any]], size: tuple[int, int] = (900, 420)) -> Image.Image:
+def plot_losses(
+    rows: Sequence[Mapping[str, Any]], size: tuple[int, int] = (900, 420)
+) -> Image.Image:
     """Return the losses of a run over its steps, smoothed, one line each, stages one after another.
 
     Args:
@@ -84,11 +86,14 @@ def plot_losses(rows: Sequence[Mapping[str, Any]], size: tuple[int, int] = (900,
             pen.text((x + 4, top + 2), str(rows[place]["stage"]), fill="#777777")
     for number, (name, curve) in enumerate(sorted(smooth.items())):
         points = [
-            (left + x / count * (right - left), bottom - y / most * (bottom - top)) for x, y in curve
+            (left + x / count * (right - left), bottom - y / most * (bottom - top))
+            for x, y in curve
         ]
         if len(points) > 1:
             pen.line(points, fill=_COLOURS[number % len(_COLOURS)], width=2)
-        pen.text((left + 10 + 90 * number, height - 22), name, fill=_COLOURS[number % len(_COLOURS)])
+        pen.text(
+            (left + 10 + 90 * number, height - 22), name, fill=_COLOURS[number % len(_COLOURS)]
+        )
     pen.text((right - 60, bottom + 6), f"{len(rows)} steps", fill="black")
     return picture
 
@@ -146,11 +151,18 @@ def model_card(
         "",
     ]
     if figures:
-        lines += ["Measured on held-out pictures of the same data:", "", "| figure | value |", "|---|---|"]
+        lines += [
+            "Measured on held-out pictures of the same data:",
+            "",
+            "| figure | value |",
+            "|---|---|",
+        ]
         lines += [f"| {name} | {value:.4g} |" for name, value in figures.items()]
         lines.append("")
     if last:
-        told = ", ".join(f"{n} {v:.4g}" for n, v in last.items() if n not in ("stage", "step") and "/" not in n)
+        told = ", ".join(
+            f"{n} {v:.4g}" for n, v in last.items() if n not in ("stage", "step") and "/" not in n
+        )
         lines += [f"Losses of the last step: {told}. All of them: `log.jsonl`, `losses.png`.", ""]
     lines += ["What the data do not show, the model was not measured on.", ""]
     return "\n".join(lines)

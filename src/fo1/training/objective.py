@@ -195,6 +195,11 @@ class Objective(nn.Module):
         idle: list[Any] = []
         if regions is None:
             idle += model.region_encoder.parameters()
+        if not batch.pictures:
+            language = {id(p) for p in model.vlm.get_decoder().parameters()}
+            language |= {id(p) for p in model.get_output_embeddings().parameters()}
+            idle += [p for p in model.vlm.parameters() if id(p) not in language]
+            idle += model.image_projector.parameters()
         if model.score_head is not None and (regions is None or not batch.num_queries):
             idle += model.score_head.parameters()
         return sum((p.sum() * 0.0 for p in idle if p.requires_grad), start=0.0)

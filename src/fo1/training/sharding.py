@@ -21,7 +21,7 @@ def shard(objective: nn.Module, *, bf16: bool) -> nn.Module:
     low = torch.bfloat16 if bf16 else None
     policy: Any = MixedPrecisionPolicy(param_dtype=low, reduce_dtype=torch.float32)
     model: Any = objective
-    for layer in _layers(model.model.vlm):
+    for layer in _layers(model.model.vlm.get_decoder()):
         fully_shard(layer, mp_policy=policy)
     # What the host's layers do not hold is called past `forward` in places and stays in its own precision. Single
     # numbers cannot be shared out; every process keeps them, and the trainer averages their gradients.
@@ -32,7 +32,11 @@ def shard(objective: nn.Module, *, bf16: bool) -> nn.Module:
     )
 
 
-def _layers(vlm: nn.Module) -> list[nn.Module]:
-    """Return the blocks that repeat in a host: those that it asks to keep on one device."""
-    names = set(getattr(vlm, "_no_split_modules", None) or ())
-    return [module for module in vlm.modules() if type(module).__name__ in names]
+def _layers(decoder: nn.Module) -> list[nn.Module]:
+    """Return the blocks that repeat in a language model: those that it asks to keep on one device.
+
+    Blocks of vision encoders are not among them: a process whose samples have no pictures would not run them, and
+    the others would wait for it.
+    """
+    names = set(getattr(decoder, "_no_split_modules", None) or ())
+    return [module for module in decoder.modules() if type(module).__name__ in names]

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, SequentialSampler
-from transformers import Trainer as HFTrainer
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments
+from transformers import Trainer as HFTrainer
 
 from fo1.data.collator import Batch
 from fo1.data.sample import Sample

@@ -6,6 +6,7 @@ import pytest
 
 from fo1.data.converters import convert
 from fo1.errors import InputError
+from fo1.tags import neutralise
 from tests.data.converters.drawn import is_drawn, paint, places, read
 
 FILE = "COCO_train2014_000000390310.jpg"
@@ -55,6 +56,7 @@ def test_words_and_their_readings(tmp_path: Path, name: str) -> None:
     words = [
         word(),
         word(2, utf8_string="two\n words "),
+        word(6, utf8_string="<region0>"),
         word(3, utf8_string=""),
         word(4, legibility="illegible", utf8_string=""),
         word(5, legibility="illegible", utf8_string="guess"),
@@ -64,12 +66,19 @@ def test_words_and_their_readings(tmp_path: Path, name: str) -> None:
         records, bad = read("coco-text", source)
         (record,) = records.values()
         assert record.key == "coco-text/390310"
-        assert [one.texts for one in record.objects] == [("New",), ("two words",), (), (), ()]
+        assert [one.texts for one in record.objects] == [
+            ("New",),
+            ("two words",),
+            (neutralise("<region0>"),),
+            (),
+            (),
+            (),
+        ]
         assert {one.names for one in record.objects} == {("text",)}
         assert record.objects[0].box == (5.0, 6.0, 30.0, 40.0)
         assert record.looked_for == ("text",)
         assert record.source.startswith("cocotext.v2.json:")
-        assert (bad.rows, bad.bad) == (8, [])
+        assert (bad.rows, bad.bad) == (9, [])
         assert is_drawn(record)
 
 

@@ -172,6 +172,7 @@ def test_formats_of_folders(tmp_path: Path) -> None:
         ("genome", ("image_data.json", "objects.json"), "visual-genome"),
         ("flickr", ("Annotations/1.xml", "Sentences/1.txt"), "flickr30k-entities"),
         ("names", ("classes.txt", "labels/a.txt"), "yolo"),
+        ("all", ("annotations/instances_train2017.json", "lvis_v1_train.json"), "coco"),
     ):
         for file in files:
             (tmp_path / folder / file).parent.mkdir(parents=True, exist_ok=True)
@@ -179,6 +180,13 @@ def test_formats_of_folders(tmp_path: Path) -> None:
         assert detect_format(tmp_path / folder) == expected
     with pytest.raises(InputError, match="gone does not exist"):
         detect_format(tmp_path / "gone")
+
+
+def test_pictures_do_not_hide_a_table(tmp_path: Path) -> None:
+    for number in range(50):
+        (tmp_path / f"{number}.jpg").write_text("")
+        (tmp_path / f"{number}.json").write_text('{"shapes": [], "imageData": null}')
+    assert detect_format(tmp_path) == "labelme"
 
 
 def test_a_file_that_is_no_tar_is_told(tmp_path: Path) -> None:

@@ -147,8 +147,8 @@ def test_too_many_bad_lines_stop_it(tmp_path: Path) -> None:
         ("- cat", "holds a list"),
         ("train: images/train", "names is None"),
         ("names: {a: cat}\ntrain: images/train", "names has the number 'a'"),
-        ("names: [no]\ntrain: images/train", "name 0 is False; put it in quotes"),
-        ("names: ['']\ntrain: images/train", "name 0"),
+        ("names: [no]\ntrain: images/train", "name 0 is False; put a name in quotes"),
+        ("names: ['']\ntrain: images/train", "name 0 is ''; put a name"),
         ("names: [cat]", "names no 'train'"),
         ("names: [cat]\ntrain: gone", "names the training split .*gone, which is not there"),
         ("names: [cat]\ntrain: labels", "found no pictures"),
@@ -161,5 +161,9 @@ def test_a_table_that_is_none(tmp_path: Path, table: str, problem: str) -> None:
 
 
 def test_a_folder_without_names_is_told(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty/classes.txt").write_text("cat\n\ndog")
+    with pytest.raises(InputError, match="has an empty line"):
+        list(convert("yolo", tmp_path / "empty"))
     with pytest.raises(InputError, match=r"holds neither data\.yaml nor classes\.txt"):
         list(convert("yolo", tmp_path))

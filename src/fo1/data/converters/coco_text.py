@@ -26,6 +26,7 @@ from fo1.errors import InputError, short_name
 from fo1.formats.limits import NAME_LENGTH, check_length
 from fo1.formats.located import Located, read_located
 from fo1.geometry import Size
+from fo1.tags import neutralise
 
 LAYOUTS: Final = ("cocotext.v2.json", "COCO_Text.json", "annotations/cocotext.v2.json")
 FOLDERS: Final = ("train2014", "images/train2014", "images", "train_images", ".")
@@ -111,7 +112,8 @@ def read_annotation(row: Mapping[str, Any], size: Size | None) -> TrueObject:
         return TrueObject(box, (NAME,))
     if not isinstance(reading, str):
         raise InputError(f"utf8_string is {short_name(str(reading), 40)}; expected a text")
-    reading = " ".join(check_length(reading, "utf8_string", NAME_LENGTH).split())
+    check_length(reading, "utf8_string", NAME_LENGTH)
+    reading = neutralise(" ".join(reading.split()))
     return TrueObject(box, (NAME,), texts=(reading,) if reading else ())
 
 

@@ -70,7 +70,8 @@ class BadRows:
         Raises:
             InputError: it is one too many; see `check`.
         """
-        self.bad.append(BadRow(str(file), line, " ".join(str(problem).split())))
+        told = short_name(" ".join(str(problem).split()), 600)
+        self.bad.append(BadRow(str(file), line, told))
         self.check()
 
     def check(self, final: bool = False) -> None:

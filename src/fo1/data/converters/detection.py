@@ -9,7 +9,7 @@ from typing import Final
 
 from fo1.data.converters.coco import LAYOUTS as COCO_LAYOUTS
 from fo1.data.converters.coco_text import LAYOUTS as COCO_TEXT_LAYOUTS
-from fo1.data.converters.yolo import NAME_FILES, find_table
+from fo1.data.converters.yolo_folder import NAME_FILES, find_table
 from fo1.errors import InputError, short_name
 
 RECORDS: Final = "records"
@@ -25,7 +25,7 @@ EXPECTED: Final = (
 
 _PEEK = 1 << 18
 _FIELD = re.compile(rb'"(\w{1,40})"\s*:')
-_TABLES = (".json", ".jsonl", ".gz", ".parquet", ".tar", ".p")
+_TABLES = ("*.json", "*.jsonl", "*.jsonl.gz", "*.parquet", "*.tar", "*.p")
 _MOST_FILES = 20
 _COLUMNS = (
     *("key", "turns", "looked_for", "noun_chunks", "ref_exps", "conversations", "messages"),
@@ -91,9 +91,9 @@ def _format_of_folder(folder: Path) -> str | None:
     for name, holds in _MARKS.items():
         if holds(folder):
             return name
-    candidates = [*_files(folder, COCO_LAYOUTS[:-2]), *_files(folder, ("*", "data/*", "*/*.json"))]
+    candidates = _files(folder, (*COCO_LAYOUTS[:-2], *_TABLES, *(f"*/{one}" for one in _TABLES)))
     for path in candidates[:_MOST_FILES]:
-        if path.suffix.lower() in _TABLES and (found := format_of_file(path)):
+        if found := format_of_file(path):
             return found
     has_names = any((folder / name).is_file() for name in NAME_FILES)
     return "yolo" if has_names and _files(folder, ("*.txt", "labels/**/*.txt", "*/*.txt")) else None
@@ -120,6 +120,7 @@ _MARKS: Final[dict[str, Callable[[Path], bool]]] = {
         and bool(_files(folder, ("objects.json", "region_descriptions.json")))
     ),
     "flickr30k-entities": _has("Annotations/*.xml", "Sentences/*.txt"),
+    "coco": _has("annotations/instances_train*.json"),  # whose folder others of its pictures share
     "coco-text": lambda folder: bool(_files(folder, COCO_TEXT_LAYOUTS)),
     "lvis": lambda folder: bool(_files(folder, ("lvis_v*.json", "annotations/lvis_v*.json"))),
     "refcoco": lambda folder: bool(_files(folder, ("refs(*).*", "*/refs(*).*"))),

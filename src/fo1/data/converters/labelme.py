@@ -125,9 +125,11 @@ def read_shape(shape: Any, size: Size | None) -> tuple[str, Box]:
     """
     if not isinstance(shape, dict):
         raise InputError(f"the shape is a {type(shape).__name__}; expected an object")
-    name = read_name(shape.get("label"), "the label")
-    kind = shape.get("shape_type") or "polygon"
-    if kind not in CORNERS:
+    label = shape.get("label")
+    if not isinstance(label, str) or not label.strip():
+        raise InputError(f"the label is {short_name(repr(label), 40)}; expected a name")
+    name, kind = read_name(label, "the label"), shape.get("shape_type") or "polygon"
+    if not isinstance(kind, str) or kind not in CORNERS:
         known = ", ".join(CORNERS)
         raise InputError(f"a {short_name(str(kind), 30)} has no box; expected one of: {known}")
     points = shape.get("points")
