@@ -42,9 +42,9 @@ def export(
     (part / "README.md").write_text(card, encoding="utf-8")
     if base is not None:
         for file in sorted(base.iterdir()):
-            if file.is_file() and file.name not in _OWN and not (part / file.name).exists():
-                if not file.name.startswith("model-"):
-                    shutil.copyfile(file, part / file.name)
+            mine = file.name in _OWN or file.name.startswith("model-")
+            if file.is_file() and not mine and not (part / file.name).exists():
+                shutil.copyfile(file, part / file.name)
         if (base / VOCABULARY_FILE).is_file():
             known = (base / VOCABULARY_FILE).read_text(encoding="utf-8").splitlines()
             every = sorted({*known, *(name.lower() for name in names)} - {""})

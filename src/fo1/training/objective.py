@@ -202,4 +202,4 @@ class Objective(nn.Module):
             idle += model.image_projector.parameters()
         if model.score_head is not None and (regions is None or not batch.num_queries):
             idle += model.score_head.parameters()
-        return sum((p.sum() * 0.0 for p in idle if p.requires_grad), start=0.0)
+        return sum((p.sum() * 0.0 for p in idle if p.requires_grad and p.numel()), start=0.0)
