@@ -1,0 +1,243 @@
+"""RefCOCO, RefCOCO+, RefCOCOg and gRefCOCO: expressions that mean boxes of COCO's pictures.
+
+    data/refcoco/refs(unc).p         pickle of Python 2, or refs(unc).json of the same content
+    data/refcoco/instances.json      pictures and boxes, as COCO writes them
+    data/images/mscoco/images/train2014/COCO_train2014_*.jpg
+
+Or one JSON line per expression, for example refcoco_train.jsonl: {"image", "sent", "bbox" (xyxy), "height", "width"}.
+
+Only refs of the training split are read. A picture that also has refs of another split is left out, since the split
+"google" divides objects and not pictures. Every box of a picture is annotated, so all names were looked for; of the
+JSON lines only what is meant is known.
+
+Sources: lichengunc/refer, refer.py (layout and keys); henghuiding/ReLA, grefer.py (several boxes or none);
+QwenLM/Qwen-VL, eval_mm/evaluate_grounding.py (one line per expression).
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from fo1.data.converters.coco import count_broken, refer_picture
+from fo1.data.converters.conversion import BadRows
+from fo1.data.converters.picture_files import PictureFolders, read_box
+from fo1.data.converters.rows import Keys, drop, source_of, unambiguous
+from fo1.data.schema import Box, Phrase, Record, TrueObject, check_record
+from fo1.errors import InputError, short_name
+from fo1.formats.coco import CocoFile, read_coco
+from fo1.formats.limits import read_name
+from fo1.formats.refer_rows import read_pickle, read_size
+from fo1.formats.tables import TableRow, TableRows, read_tables
+
+REFS: Final = tuple(
+    f"{stem}{ending}"
+    for stem in ("refs(unc)", "refs(umd)", "grefs(unc)", "refs(google)")
+    for ending in (".p", ".json")
+)
+"""Files of expressions; the first one that a folder has counts."""
+
+PICTURES: Final = ("images/mscoco/images/train2014", "images/train2014", "train2014", "coco/train2014")
+NOTHING: Final = [-1]
+"""Annotations of an expression that means nothing in its picture."""
+
+
+def convert_refcoco(
+    source: Path, bad: BadRows, *, pictures: Path | None = None, split: str = "train"
+) -> Iterator[Record]:
+    """Return one record per picture; see the module for the layouts.
+
+    Args:
+        source: folder of one data set, folder that holds several, or a file of expressions.
+        bad: takes rows that cannot be used.
+        pictures: folder of the pictures, where they do not lie as the format says.
+        split: whose refs are read.
+
+    Raises:
+        InputError: there is no file of expressions, it is something else, or too many rows are bad.
+    """
+    names: dict[str, int] = {}
+    for path in find_refs(source):
+        folder = path.absolute().parent.name
+        if path.suffix == ".jsonl":
+            folder = path.stem
+        names[folder] = names.get(folder, 0) + 1
+        prefix = folder if names[folder] == 1 else f"{folder}-{names[folder]}"
+        folders = PictureFolders(_folders(path, pictures))
+        if path.suffix == ".jsonl":
+            yield from _of_lines(path, Keys(prefix), folders, bad)
+        else:
+            yield from _of_refs(path, split, prefix, folders, bad)
+
+
+def find_refs(source: Path) -> tuple[Path, ...]:
+    """Return the files of expressions: one per data set.
+
+    Raises:
+        InputError: there is none.
+    """
+    if source.is_file():
+        return (source,)
+    found: list[Path] = []
+    for folder in (source, *sorted(path for path in source.glob("*") if path.is_dir())):
+        found += [path for name in REFS if (path := folder / name).is_file()][:1]
+    found = found or sorted(source.glob("*train*.jsonl"))
+    if not found:
+        raise InputError(f"{source} holds no {REFS[0]}; expected it beside instances.json")
+    return tuple(found)
+
+
+def _folders(path: Path, pictures: Path | None) -> list[Path]:
+    if pictures is not None:
+        return [pictures, pictures / "train2014"]
+    folder = path.absolute().parent
+    roots = (folder.parent, folder, folder.parent.parent)
+    named = [root / name for name in PICTURES for root in roots]
+    return [*(one for one in named if one.is_dir()), folder / "images", folder]
+
+
+def _of_refs(
+    path: Path, split: str, prefix: str, folders: PictureFolders, bad: BadRows
+) -> Iterator[Record]:
+    table = read_pickle(path) if path.suffix in (".p", ".pkl", ".pickle") else read_tables([path])
+    file = read_coco(path.parent / "instances.json")
+    count_broken(file, bad)
+    bad.seen(len(table.broken))
+    for one in table.broken:
+        bad.drop(path, one.line, one.problem)
+    refs = _by_picture(table, path, split, bad)
+    rows = {row["id"]: row for row in file.pictures}
+    for number, own in refs.items():
+        try:
+            if number not in rows:
+                raise InputError(f"instances.json has no image {number}")
+            picture = refer_picture(rows[number], folders)
+        except InputError as error:
+            for row in own:
+                drop(row, error, bad)
+            continue
+        objects, places = _objects(file, number, picture.size, bad)
+        yield check_record(
+            Record(
+                key=f"{prefix}/{number}",
+                pictures=(picture,),
+                objects=objects,
+                phrases=unambiguous(_phrases(own, places, bad)),
+                looked_for=file.vocabulary,
+                source=source_of(own[0]),
+            )
+        )
+
+
+def _by_picture(table: TableRows, path: Path, split: str, bad: BadRows) -> dict[int, list[TableRow]]:
+    """Return the refs of a split by picture, without pictures that others share."""
+    found: dict[int, list[TableRow]] = defaultdict(list)
+    shared: set[Any] = set()
+    seen: set[int] = set()
+    for row in table.rows:
+        own = TableRow(row.number, row.place, row.values, path, row.line)
+        kind = row.values.get("split")
+        if isinstance(kind, str) and kind != split:
+            number = row.values.get("image_id")
+            shared |= {number} if isinstance(number, int) else set()
+            continue
+        bad.seen()
+        try:
+            row.take("split", str)
+            ref, image = row.take("ref_id", int), row.take("image_id", int)
+            if ref in seen:
+                raise InputError(f"a second ref has the ref_id {ref}; expected one")
+            seen.add(ref)
+        except InputError as error:
+            drop(own, error, bad)
+            continue
+        found[image].append(own)
+    return {number: rows for number, rows in found.items() if number not in shared}
+
+
+def _objects(
+    file: CocoFile, number: int, size: Any, bad: BadRows
+) -> tuple[tuple[TrueObject, ...], dict[int, int]]:
+    """Return the objects of a picture, and the place of each by its annotation."""
+    objects: list[TrueObject] = []
+    places: dict[int, int] = {}
+    for one in file.boxes.get(number, ()):
+        try:
+            box = read_box(one.box, size, what=f"bbox of annotation {one.number}")
+        except InputError as error:
+            bad.drop(file.path, one.line, error)
+            continue
+        places[one.number] = len(objects)
+        objects.append(TrueObject(box, (one.name,), crowd=one.crowd))
+    return tuple(objects), places
+
+
+def _phrases(rows: Iterable[TableRow], places: dict[int, int], bad: BadRows) -> Iterator[Phrase]:
+    for row in rows:
+        try:
+            meant = row.values.get("ann_id")
+            meant = meant if isinstance(meant, list) else [row.take("ann_id", int)]
+            if not meant or any(type(one) is not int for one in meant):
+                raise InputError(f"'ann_id' is {str(meant)[:40]}; expected numbers, or [-1]")
+            meant = [] if meant == NOTHING else meant
+            missing = [one for one in meant if one not in places]
+            if missing:
+                raise InputError(f"its picture has no usable annotation {missing[0]}")
+            sentences = row.take("sentences", list)
+            if not sentences:
+                raise InputError("'sentences' is empty; expected one or more")
+            texts = [_sentence(one) for one in sentences]
+        except InputError as error:
+            drop(row, error, bad)
+            continue
+        yield from (Phrase(text, tuple(places[one] for one in meant)) for text in texts)
+
+
+def _sentence(sentence: object) -> str:
+    values = sentence if isinstance(sentence, dict) else {}
+    text = values.get("sent") or values.get("raw")
+    if not isinstance(text, str):
+        raise InputError(f"a sentence is {short_name(str(sentence), 40)}; expected 'sent'")
+    return read_name(text, "the expression")
+
+
+def _of_lines(path: Path, keys: Keys, folders: PictureFolders, bad: BadRows) -> Iterator[Record]:
+    table = read_tables([path])
+    bad.seen(len(table.rows) + len(table.broken))
+    for one in table.broken:
+        bad.drop(path, one.line, one.problem)
+    together: dict[str, list[TableRow]] = defaultdict(list)
+    for row in table.rows:
+        try:
+            together[row.take("image", str)].append(row)
+        except InputError as error:
+            drop(row, error, bad)
+    for name, rows in together.items():
+        try:
+            stem = Path(name.replace("\\", "/")).stem
+            picture = folders.refer(name, read_size(rows[0]))
+            key = keys.new(stem, rows[0].number)
+        except InputError as error:
+            for row in rows:
+                drop(row, error, bad)
+            continue
+        boxes: dict[Box, int] = {}
+        phrases: list[Phrase] = []
+        for row in rows:
+            try:
+                box = read_box(row.take("bbox", list), picture.size, what="bbox")
+                text = read_name(row.take("sent", str), "the expression")
+            except InputError as error:
+                drop(row, error, bad)
+                continue
+            phrases.append(Phrase(text, (boxes.setdefault(box, len(boxes)),)))
+        if phrases:
+            yield check_record(
+                Record(
+                    key=key,
+                    pictures=(picture,),
+                    objects=tuple(map(TrueObject, boxes)),
+                    phrases=unambiguous(phrases),
+                    source=source_of(rows[0]),
+                )
+            )
