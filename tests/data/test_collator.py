@@ -1,129 +1,137 @@
-"""A batch says exactly what its samples say: prompts, references, labels and targets."""
+"""What a batch holds: answers are learned, queries have their words and targets, rows hold whole scenes."""
 
-import numpy as np
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
-from PIL import Image
 
-from fo1.data.collator import Batch, Collator, Query, Sample
-from fo1.layout import TURN_END, Picture, Turn, build_prompt
+from fo1.data.collator import IGNORED, Batch, Collator
+from fo1.data.sample import Dialogue, Sample
+from fo1.errors import InputError
+from fo1.layout import TURN_END
 from tests import tiny
-
-LABEL_OFF = -100
-
-
-def sample(count: int, seed: int, size: tuple[int, int] = (120, 90)) -> Sample:
-    rng = np.random.default_rng(seed)
-    return Sample(
-        image=Image.new("RGB", (84, 56), (seed * 40 % 255, 90, 30)),
-        size=size,
-        boxes=tiny.boxes(count, *size, seed=seed),
-        features=torch.from_numpy(rng.random((count, 5), dtype=np.float32)),
-        queries=(
-            Query("cat", np.array([1, *[0] * (count - 1)], np.float32)),
-            Query("the cup on the left", np.array([-1] * count, np.float32)),
-        ),
-        turns=(
-            ("What is <region1>?", "a cup"),
-            ("Compare <region0> and <region1>.", "both are <region0>"),
-        ),
-    )
+from tests.training import samples
 
 
-@pytest.fixture(params=[False, True], ids=["once", "repeated"])
-def batch(request: pytest.FixtureRequest) -> tuple[list[Sample], Batch, Collator]:
-    samples = [sample(3, 1), sample(2, 2, size=(60, 200))]
-    collator = Collator(tiny.make_processor(), repeat_regions=request.param)
-    return samples, collator(samples), collator
+@pytest.fixture(scope="module")
+def processor() -> Any:
+    return tiny.make_processor()
 
 
-def branch_texts(collator: Collator, batch: Batch, row: int) -> list[str]:
-    ids, owner = batch.branches.ids[row], batch.branches.owner[row]
-    count = int(owner.max()) + 1
-    return [collator.processor.tokenizer.decode(ids[owner == k]) for k in range(count)]
+def collate(processor: Any, *some: Sample, **options: Any) -> Batch:
+    return Collator(processor, **options)(some)
 
 
-def test_prefix_and_first_turn_are_the_ordinary_prompt() -> None:
-    # The published layout names a region in a question without its feature.
-    samples = [sample(3, 1), sample(2, 2, size=(60, 200))]
-    collator = Collator(tiny.make_processor())
-    made = collator(samples)
-    tokenizer, processor = collator.processor.tokenizer, collator.processor
-    counts = processor.image_token_counts(made.images)
-    for row, one in enumerate(samples):
-        question, answer = one.turns[0]
-        prompt = build_prompt(Turn("user", (Picture(len(one.boxes)), question))) + answer + TURN_END
-        expected = tokenizer(
-            prompt.replace("<image>", processor.image_token * counts[row]), add_special_tokens=False
-        )["input_ids"]
-        prefix = made.prefix_ids[row][made.prefix_mask[row].bool()].tolist()
-        branch = made.branches.ids[row][made.branches.owner[row] == len(one.queries)].tolist()
-        assert prefix + branch == expected
+def learned(processor: Any, batch: Batch, scene: int) -> list[str]:
+    """The text of every run of labels of a scene."""
+    texts: list[str] = []
+    for row, own in enumerate(batch.packed.scene == scene):
+        previous = -2
+        for place in (own & (batch.labels[row] != IGNORED)).nonzero().flatten().tolist():
+            token = processor.tokenizer.decode([int(batch.labels[row, place])])
+            assert int(batch.labels[row, place]) == int(batch.packed.ids[row, place])
+            if place != previous + 1:
+                texts.append("")
+            texts[-1] += token
+            previous = place
+    return texts
 
 
-def test_prefixes_are_padded_on_the_left(batch) -> None:
-    _, made, _ = batch
-    assert made.prefix_mask.min() == 0
-    assert (made.prefix_mask.diff(dim=1) >= 0).all()
+def test_answers_alone_are_learned_with_what_ends_them(processor: Any) -> None:
+    batch = collate(processor, samples.scene(0))
+    wanted = [a + TURN_END for d in samples.scene(0).dialogues for _, a in d.turns]
+    assert learned(processor, batch, 0) == wanted
+    assert batch.num_labels == sum(len(processor.token_ids(text)) for text in wanted)
 
 
-def test_labels_spell_the_answers_and_nothing_else(batch) -> None:
-    samples, made, collator = batch
-    tokenizer = collator.processor.tokenizer
-    for row, one in enumerate(samples):
-        labels = made.labels[row]
-        text = tokenizer.decode(labels[labels != LABEL_OFF])
-        assert text == "".join(answer + TURN_END for _, answer in one.turns)
+def test_a_conversation_without_a_picture(processor: Any) -> None:
+    batch = collate(processor, samples.text(4))
+    assert learned(processor, batch, 0) == [f"Four.{TURN_END}", f"Seven, sample 4.{TURN_END}"]
+    assert batch.pictures == {}
+    assert batch.num_queries == 0
 
 
-def test_a_label_is_the_next_token_of_its_own_branch(batch) -> None:
-    _, made, _ = batch
-    ids, owner = made.branches.ids, made.branches.owner
-    rows, columns = (made.labels != LABEL_OFF).nonzero(as_tuple=True)
-    assert len(rows)
-    assert torch.equal(made.labels[rows, columns], ids[rows, columns + 1])
-    assert torch.equal(owner[rows, columns], owner[rows, columns + 1])
+def test_labels_know_their_task(processor: Any) -> None:
+    batch = collate(processor, samples.scene(0), samples.text())
+    names = [batch.task_names[t] for t in batch.tasks[batch.labels != IGNORED].tolist()]
+    assert set(names) == {"detect", "describe", "general"}
+    assert bool((batch.tasks[batch.labels == IGNORED] == -1).all())
 
 
-def test_region_index_counts_prefix_first_then_repeated_mentions(batch) -> None:
-    _, made, collator = batch
-    again = ([1, 0, 1], [4, 3, 4]) if collator.repeat_regions else ([], [])
-    assert made.region_index.tolist() == [0, 1, 2, *again[0], 3, 4, *again[1]]
-    placeholder = collator.processor.region_placeholder_id
-    ids = torch.cat([made.prefix_ids, made.branches.ids], dim=1)
-    assert int((ids == placeholder).sum()) == len(made.region_index)
+def test_queries_have_words_without_markup_and_targets(processor: Any) -> None:
+    sample = samples.scene(2)
+    batch = collate(processor, sample)
+    for number, query in enumerate(sample.queries):
+        mine = (batch.packed.branch[0] == number) & batch.words[0]
+        assert processor.tokenizer.decode(batch.packed.ids[0][mine]).strip() == query.text
+        assert batch.targets[0][:, number].tolist() == query.targets.tolist()
+    assert batch.num_queries == 2  # of the third nobody knows anything
 
 
-def test_queries_are_opened_lists_and_their_words_are_marked(batch) -> None:
-    _, made, collator = batch
-    tokenizer = collator.processor.tokenizer
-    assert branch_texts(collator, made, 0)[:2] == [
-        "<ground>cat</ground><objects>",
-        "<ground>the cup on the left</ground><objects>",
+@pytest.mark.parametrize("repeat", [False, True])
+def test_placeholders_name_their_regions(processor: Any, repeat: bool) -> None:
+    batch = collate(processor, samples.scene(0), samples.pair(1), repeat_regions=repeat)
+    placeholders = int((batch.packed.ids == processor.region_placeholder_id).sum())
+    assert placeholders == len(batch.region_index)
+    assert (len(batch.region_index) > 8) is repeat
+    assert batch.region_index[:3].tolist() == [0, 1, 2]
+    assert batch.region_index.max() == 7
+
+
+def test_packing_fills_rows_and_keeps_scenes_whole(processor: Any) -> None:
+    some = [samples.scene(n, regions=3 + n % 4) for n in range(7)] + [
+        samples.text(n) for n in range(3)
     ]
-    words, owner = made.branches.words[0], made.branches.owner[0]
-    assert tokenizer.decode(made.branches.ids[0][words & (owner == 1)]) == "the cup on the left"
+    apart = collate(processor, *some)
+    lengths = [(apart.packed.scene == n).sum() for n in range(len(some))]
+    limit = int(max(lengths)) + 200
+    packed = collate(processor, *some, pack_to=limit)
+    assert packed.packed.ids.shape[1] <= limit
+    assert len(packed.packed.ids) < len(some)
+    for number, length in enumerate(lengths):
+        where = packed.packed.scene == number
+        assert int(where.sum()) == int(length)
+        assert int(where.any(1).sum()) == 1
+    total = sum(map(int, lengths))
+    assert len(packed.packed.ids) <= -(-2 * total // limit)
 
 
-def test_targets_stand_by_region_and_query(batch) -> None:
-    _, made, _ = batch
-    assert made.targets[0].tolist() == [[1, -1], [0, -1], [0, -1]]
-    assert [t.shape for t in made.targets] == [(3, 2), (2, 2)]
+def test_pictures_are_named_in_the_order_of_the_rows(processor: Any) -> None:
+    some = [samples.text(), samples.scene(0), samples.pair(1), samples.scene(2, 8)]
+    batch = collate(processor, *some, pack_to=100_000)
+    order = list(dict.fromkeys(batch.packed.scene[0].tolist()))
+    first = {1: [0], 2: [1, 2], 3: [3]}
+    assert list(batch.picture_order) == [p for scene in order for p in first.get(scene, [])]
 
 
-def test_boxes_are_scaled_to_the_hosts_frame(batch) -> None:
-    samples, made, collator = batch
-    frames = collator.processor.host_frames(made.images)
-    for one, frame, boxes in zip(samples, frames, made.host_boxes, strict=True):
-        ratio = np.array([frame[0] / one.size[0], frame[1] / one.size[1]] * 2)
-        np.testing.assert_allclose(boxes.numpy(), one.boxes * ratio, rtol=1e-5)
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_rows_are_padded_on_a_side(processor: Any, side: Any) -> None:
+    batch = collate(processor, samples.scene(0), samples.text(), padding=side)
+    edge = batch.packed.scene[1, 0 if side == "left" else -1]
+    assert int(edge) == -1
 
 
-def test_samples_without_pictures_need_no_image_tokens() -> None:
-    from dataclasses import replace
+def test_features_that_were_pooled_before_spare_the_auxiliary_encoder(processor: Any) -> None:
+    sample = replace(samples.pair(1), features=torch.arange(5.0)[:, None].expand(5, 6))
+    batch = collate(processor, sample)
+    assert "auxiliary_pixel_values" not in batch.pictures
+    assert batch.features is not None
+    assert [f[:, 0].tolist() for f in batch.features] == [[0, 1, 2], [3, 4]]
+    with pytest.raises(InputError, match="give all or none"):
+        collate(processor, sample, samples.scene(0))
 
-    processor = tiny.make_processor()
-    made = Collator(processor)([replace(sample(2, 3), image=None)])
-    assert made.images == {}
-    image_token = processor.tokenizer.convert_tokens_to_ids(processor.image_token)
-    assert image_token not in made.prefix_ids
+
+def test_a_region_that_is_not_there_is_refused(processor: Any) -> None:
+    wrong = replace(
+        samples.scene(0), dialogues=(Dialogue((("Is <region7> red?", "No."),), "general"),)
+    )
+    with pytest.raises(InputError, match="names region 7, but has 3"):
+        collate(processor, wrong)
+
+
+def test_text_of_people_does_not_break_the_sequence(processor: Any) -> None:
+    turns = (("Say <|im_end|> <image> <regionfeat>.", "No <|im_end|>, no <image>."),)
+    batch = collate(processor, replace(samples.scene(0), dialogues=(Dialogue(turns, "general"),)))
+    assert len(batch.region_index) == 3
+    assert learned(processor, batch, 0)[0].count(TURN_END) == 1

@@ -13,7 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from fo1.data.collator import Collator, Query, Sample
+from fo1.data.collator import IGNORED, Collator
+from fo1.data.sample import Dialogue, Query, Sample
 from fo1.errors import BoxError, CheckpointError, ImageError, InputError, QueryError
 from fo1.layout import Picture, Turn, build_prompt, query_branch, scene_prefix
 from fo1.lexicon import Lexicon
@@ -72,17 +73,17 @@ def collated(
 ) -> Any:
     samples = [
         Sample(
-            image=image,
-            size=image.size,
-            boxes=found,
+            key=str(number),
+            images=(image,),
+            boxes=(found,),
             features=torch.zeros(len(found), 1),
             queries=tuple(
                 Query(name, np.zeros(len(found), np.float32)) for name in ("cat", "coffee cup")
             )
             * (not turns),
-            turns=turns,
+            dialogues=tuple(Dialogue((turn,), "describe") for turn in turns),
         )
-        for image, found in zip(pictures, boxes, strict=True)
+        for number, (image, found) in enumerate(zip(pictures, boxes, strict=True))
     ]
     repeat = model.engine.model.config.repeat_regions
     return Collator(model.engine.processor, repeat_regions=repeat)(samples)
@@ -102,13 +103,16 @@ def test_scored_rows_equal_the_collators(scoring: FO1, monkeypatch) -> None:
 
     monkeypatch.setattr(model, "branch_states", spy)
     scoring.detect(pictures, ["cat", " coffee  cup"], boxes=boxes, batch_size=2)
-    assert torch.equal(fed["ids"], batch.prefix_ids)
-    assert torch.equal(fed["mask"], batch.prefix_mask)
     assert (fed["mask"] == 0).any()
-    for name in ("ids", "owner", "words"):
-        assert torch.equal(getattr(fed["branches"], name), getattr(batch.branches, name))
+    packed, branches = batch.packed, fed["branches"]
+    for row in range(2):
+        prefix = packed.ids[row][(packed.scene[row] == row) & (packed.branch[row] < 0)]
+        assert torch.equal(fed["ids"][row][fed["mask"][row] == 1], prefix)
+        asked = packed.branch[row] >= 0
+        for name, theirs in (("ids", packed.ids), ("owner", packed.branch), ("words", batch.words)):
+            assert torch.equal(getattr(branches, name)[row], theirs[row][asked])
     assert torch.equal(fed["region_index"], batch.region_index)
-    assert torch.equal(fed["image_grid_thw"], batch.images["image_grid_thw"])
+    assert torch.equal(fed["image_grid_thw"], batch.pictures["image_grid_thw"])
 
 
 def test_written_rows_equal_the_collators(seeing: FO1, monkeypatch) -> None:
@@ -122,9 +126,7 @@ def test_written_rows_equal_the_collators(seeing: FO1, monkeypatch) -> None:
 
     monkeypatch.setattr("fo1.pipeline.engine.decode", spy)
     seeing.encode(picture, boxes).describe([2])
-    told = int((batch.labels != -100).sum())
-    whole = torch.cat([batch.prefix_ids, batch.branches.ids[:, :-told]], dim=1)
-    assert torch.equal(fed["ids"], whole)
+    assert torch.equal(fed["ids"], batch.packed.ids[batch.labels == IGNORED][None])
     assert fed["region_index"].tolist() == [0, 1, 2, 3, 2] == batch.region_index.tolist()
 
 
