@@ -1,6 +1,6 @@
-"""Puts the packaged model together from a training checkpoint: weights, processor, SSD and the list of names.
+"""Puts the packaged model together from a run: weights, processor, SSD and the list of names.
 
-python recipes/nano/assemble.py --checkpoint run/checkpoint.pt --tokenizer DIR --weights DIR --out src/fo1/assets/nano
+python recipes/nano/assemble.py --tokenizer DIR --cache DIR --out RUN --export src/fo1/assets/nano
 """
 
 import argparse
@@ -8,13 +8,15 @@ import shutil
 from pathlib import Path
 
 import torch
-from train import SOURCES, build_config, build_processor
-from transformers import AutoTokenizer, GenerationConfig
+from train import SOURCES, add_arguments, make_run
+from transformers import GenerationConfig
 
 from fo1.data.pictures import PicturePack
 from fo1.data.solids import SOLIDS
 from fo1.lexicon import Lexicon
 from fo1.models import FO1ForConditionalGeneration, FO1Processor
+from fo1.pipeline.loading import packaged_folder
+from fo1.training.run import learned_model
 
 
 def names() -> list[str]:
@@ -46,21 +48,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--checkpoint", type=Path, required=True)
-    parser.add_argument("--tokenizer", type=Path, required=True)
-    parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
+    add_arguments(parser)
+    parser.add_argument("--export", type=Path, required=True, help="folder of the model")
     args = parser.parse_args()
-    tokenizer = AutoTokenizer.from_pretrained(args.tokenizer)
-    model = FO1ForConditionalGeneration(build_config(tokenizer)).eval()
-    state = torch.load(args.checkpoint, map_location="cpu", weights_only=True)
-    model.load_state_dict(state["model"])
-    args.out.mkdir(parents=True, exist_ok=True)
-    export(model, build_processor(tokenizer), args.out)
-    shutil.copyfile(args.weights / "ssd.safetensors", args.out / "ssd.safetensors")
-    (args.out / "vocabulary.txt").write_text("\n".join(names()) + "\n", encoding="utf-8")
-    size = sum(f.stat().st_size for f in args.out.glob("*.safetensors")) / 1e6
-    print(f"step {state['step']}: {size:.1f} MB of weights in {args.out}")
+    given = make_run(args)
+    model = learned_model(given)
+    args.export.mkdir(parents=True, exist_ok=True)
+    export(model, given.processor, args.export)
+    shutil.copyfile(
+        (args.weights or packaged_folder()) / "ssd.safetensors", args.export / "ssd.safetensors"
+    )
+    (args.export / "vocabulary.txt").write_text("\n".join(names()) + "\n", encoding="utf-8")
+    size = sum(f.stat().st_size for f in args.export.glob("*.safetensors")) / 1e6
+    print(f"{size:.1f} MB of weights in {args.export}")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from fo1.geometry import box_iou
 from fo1.models.configuration import LightEncoderConfig
 from fo1.models.light_encoder import LightEncoder
 from fo1.models.processing import make_auxiliary_processor
+from fo1.pipeline.loading import packaged_folder
 from fo1.proposals.detector import NanoDetProposer
 
 SHARD = 100
@@ -73,10 +74,15 @@ def make_shard(number: int, args: argparse.Namespace) -> tuple[int, int]:
         concepts = None if not args.held_out_concepts else sorted(pack.held_out)
         _workers["generator"] = SceneGenerator(pack, lineages=lineages, concepts=concepts)
         encoder = LightEncoder(LightEncoderConfig()).eval()
-        encoder.classifier.load_state_dict(
-            load_file(args.weights / "efficientnet_lite0.safetensors")
-        )
-        encoder.detector.load_state_dict(load_file(args.weights / "nanodet.safetensors"))
+        if args.weights is None:
+            prefix = "region_encoder.auxiliary."
+            stored = load_file(packaged_folder() / "model.safetensors")
+            own = {k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)}
+            encoder.load_state_dict({k: v.float() for k, v in own.items()})
+        else:
+            file = args.weights / "efficientnet_lite0.safetensors"
+            encoder.classifier.load_state_dict(load_file(file))
+            encoder.detector.load_state_dict(load_file(args.weights / "nanodet.safetensors"))
         encoder = encoder.to(memory_format=torch.channels_last)
         _workers["encoder"] = encoder
         _workers["proposer"] = NanoDetProposer(encoder.detector, limit=2 * PROPOSALS)
@@ -123,7 +129,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--weights", type=Path, required=True, help="folder with the converted encoders"
+        "--weights", type=Path, help="folder with the converted encoders (those of the package)"
     )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--scenes", type=int, default=8000)

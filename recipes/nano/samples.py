@@ -12,8 +12,9 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_res
 
 from fo1 import layout, prompts, tags
 from fo1.data import language
-from fo1.data.collator import Query, Sample
+from fo1.data.sample import Dialogue, Query, Sample
 from fo1.data.scenes import Scene, SceneObject
+from fo1.geometry import scale_boxes
 from fo1.lexicon import Lexicon
 from fo1.models.light_encoder import LightEncoder
 
@@ -85,13 +86,14 @@ class SampleMaker:
             height, width, min_pixels=HOST_PIXELS[0], max_pixels=HOST_PIXELS[1]
         )
         image = Image.fromarray(record["pixels"]).resize((width, height), Image.Resampling.BICUBIC)
+        own, size = record["boxes"][chosen], record["size"]
         return Sample(
-            image=image,
-            size=record["size"],
-            boxes=record["boxes"][chosen],
+            key=str(scene.index),
+            images=(image,),
+            boxes=(scale_boxes(own, (size[1], size[0]), (image.height, image.width)),),
             features=features,
             queries=tuple(self._queries(scene, things, owner, iou, rng)),
-            turns=tuple(self._turns(scene, things, owner, iou, rng)),
+            dialogues=tuple(self._turns(scene, things, owner, iou, rng)),
             names=_region_names(things, owner, iou),
         )
 
@@ -217,7 +219,7 @@ class SampleMaker:
 
     def _turns(
         self, scene: Scene, things: list[Thing], owner, iou, rng: np.random.Generator
-    ) -> list[tuple[str, str]]:
+    ) -> list[Dialogue]:
         matched = {}  # object -> its region with the highest IoU
         for region in np.argsort(iou, kind="stable"):
             if iou[region] >= MATCH:
@@ -227,7 +229,7 @@ class SampleMaker:
             kind = rng.choice(["describe", "describe", "detect", "count", "is", "refer"])
             turn = getattr(self, f"_{kind}")(scene, things, matched, owner, iou, rng)
             if turn is not None:
-                turns.append(turn)
+                turns.append(Dialogue((turn,), "general" if kind == "is" else str(kind)))
         return turns
 
     def _describe(self, scene, things, matched, owner, iou, rng):

@@ -2,8 +2,8 @@
 
     python recipes/nano/train.py --weights DIR --tokenizer DIR --cache DIR --out RUN
 
-Several processes: torchrun --nproc-per-node 2 recipes/nano/train.py ... (the batch is divided among them).
-A stopped run goes on at its last checkpoint. `assemble.py` writes the model from it.
+Several processes: torchrun --nproc-per-node 2 recipes/nano/train.py ... (the batch is divided among them). Without
+--weights the encoders are those of the packaged model. A stopped run goes on at its last checkpoint.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from transformers import AutoTokenizer, Qwen2_5_VLConfig
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from fo1.data.collator import Batch, Collator, Sample
+from fo1.data.collator import Batch, Collator
 from fo1.data.pictures import PicturePack
 from fo1.lexicon import Lexicon
 from fo1.models import (
@@ -37,9 +37,11 @@ from fo1.models import (
 from fo1.models.encoding import RegionEmbeddings
 from fo1.models.pooling import box_embedding
 from fo1.models.processing import make_auxiliary_processor
-from fo1.training import Stage, Trainer
-from fo1.training.stages import HOST, HOST_LANGUAGE, REGIONS
-from fo1.training.trainer import process_rank
+from fo1.pipeline.loading import packaged_folder
+from fo1.training.objective import Objective
+from fo1.training.recipe import Recipe
+from fo1.training.run import Run, run
+from fo1.training.stages import Stage
 
 SOURCES = ("imagenet", "coco")
 NOTHING = "nothing"
@@ -47,30 +49,35 @@ BOX_SHARE = 0.05  # of the box embedding in a spoken region
 ALIGN_NAMES = 512
 NAMING_SCENES = 8  # times the batch
 
+REGIONS = dict.fromkeys(("regions", "score_head"), 6e-4)
 STAGES = (
     Stage(
-        name="host", learns=HOST, steps=900, learning_rate=1.5e-3, losses={"score": 0.0, "lm": 1.0}
+        name="host",
+        learns={"language_model": 1.5e-3, "vision": 1.5e-3},
+        steps=900,
+        batch=12,
+        losses={"lm": 1.0, "score": 0.0},
     ),
     Stage(
         name="naming",
-        learns=("region_encoder.projector.", "score_head."),
+        learns={"regions": 2e-3, "score_head": 2e-3},
         steps=2000,
-        learning_rate=2e-3,
-        losses={"align": 1.0, "speak": 0.5, "nothing": 0.2},
+        batch=12,
+        losses={"lm": 0.0, "score": 0.0, "align": 1.0, "speak": 0.5, "nothing": 0.2},
     ),
     Stage(
         name="alignment",
         learns=REGIONS,
         steps=400,
-        learning_rate=6e-4,
-        losses={"lm": 0.5, "score": 1.0, "align": 1.0, "speak": 0.5, "nothing": 0.2},
+        batch=12,
+        losses={"lm": 0.5, "score": 0.5, "align": 1.0, "speak": 0.5, "nothing": 0.2},
     ),
     Stage(
         name="perception",
-        learns=(*REGIONS, *HOST_LANGUAGE),
+        learns={**REGIONS, "language_model": 6e-4},
         steps=1600,
-        learning_rate=6e-4,
-        losses={"lm": 1.0, "score": 1.0, "align": 1.0, "speak": 0.2, "nothing": 0.2},
+        batch=12,
+        losses={"lm": 1.0, "score": 0.5, "align": 1.0, "speak": 0.2, "nothing": 0.2},
     ),
 )
 
@@ -151,10 +158,16 @@ def build_processor(tokenizer) -> FO1Processor:
     )
 
 
-def load_encoders(model: FO1ForConditionalGeneration, weights: Path) -> None:
+def load_encoders(model: FO1ForConditionalGeneration, weights: Path | None) -> None:
     encoder = model.region_encoder.auxiliary
-    encoder.classifier.load_state_dict(load_file(weights / "efficientnet_lite0.safetensors"))
-    encoder.detector.load_state_dict(load_file(weights / "nanodet.safetensors"))
+    if weights is not None:
+        encoder.classifier.load_state_dict(load_file(weights / "efficientnet_lite0.safetensors"))
+        encoder.detector.load_state_dict(load_file(weights / "nanodet.safetensors"))
+        return
+    prefix = "region_encoder.auxiliary."
+    stored = load_file(packaged_folder() / "model.safetensors")
+    own = {k.removeprefix(prefix): v.float() for k, v in stored.items() if k.startswith(prefix)}
+    encoder.load_state_dict(own)
 
 
 def load_cache(folder: Path) -> list[dict]:
@@ -175,60 +188,46 @@ def set_statistics(model: FO1ForConditionalGeneration, records: list[dict]) -> T
     return torch.cov((head - head.mean(0)).T)
 
 
-class Losses:
-    """Named losses of one step; everything by chance comes from (seed, step)."""
+class NanoObjective(Objective):
+    """The losses of every stage; what is drawn by chance depends on the batch alone."""
 
-    def __init__(
-        self, model, processor, records, maker, lexicon, vocabulary, batch: int, seed: int
-    ):
-        self.processor, self.records, self.maker, self.lexicon = processor, records, maker, lexicon
-        self.vocabulary, self.batch, self.seed = vocabulary, batch, seed
-        self.collate = Collator(processor, repeat_regions=model.config.repeat_regions)
+    def __init__(self, model, stage: Stage, processor, records, maker, vocabulary, seed: int):
+        super().__init__(model)
+        self.stage, self.processor, self.records, self.maker = stage, processor, records, maker
+        self.vocabulary, self.seed = vocabulary, seed
         self._words: dict[str, list[int]] = {}
-        self._classes: dict[str, list[tuple[int, ...]]] = {}
 
-    def __call__(self, model, step: int, stage: Stage) -> dict[str, Tensor]:
-        rank = process_rank()
-        rng = np.random.default_rng([self.seed, step, rank] if rank else [self.seed, step])
-        if stage.name == "naming":
-            return self.naming(model, rng, NAMING_SCENES)
-        chosen = rng.integers(len(self.records), size=self.batch)
-        samples = [self.maker(self.records[i], rng) for i in chosen]
-        batch = self.collate(samples)
-        encoding = model.encode_images(batch.images)
-        if stage.name == "host":
-            regions = self.spoken_regions(model, samples, batch)
-        else:
-            features = [f for f in batch.features]
-            noise = _generator(self.seed, step + 10_000_000 * rank)
-            if model.training:
-                features = [f + 0.05 * torch.randn(f.shape, generator=noise) for f in features]
-            regions = model.encode_regions(encoding, None, batch.host_boxes, features)
-        states, embeddings = model.branch_states(
-            batch.prefix_ids,
-            batch.prefix_mask,
-            batch.branches,
-            encoding=encoding,
-            regions=regions,
-            region_index=batch.region_index,
-            **batch.images,
-        )
-        prefix = batch.prefix_ids.shape[1]
-        wanted = batch.labels != -100
-        logits = model.vlm.lm_head(states[:, prefix:][wanted])
-        losses = {"lm": F.cross_entropy(logits.float(), batch.labels[wanted])}
-        if stage.name == "host":
+    def counts(self, batch: Batch) -> dict[str, float]:
+        parts = dict.fromkeys(("align", "speak", "nothing"), 1.0)
+        return super().counts(batch) | ({} if self.stage.name == "host" else parts)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        rng = np.random.default_rng([self.seed, int(batch.packed.ids.sum())])
+        scenes = len(batch.names)
+        if self.stage.name == "naming":
+            return self.naming(self.model, rng, NAMING_SCENES * scenes)
+        losses = super().forward(batch)
+        if self.stage.name == "host":
             return losses
-        losses["score"] = self.score_loss(model, samples, batch, states, embeddings, regions)
-        return losses | self.naming(model, rng, NAMING_SCENES // 2)
+        return losses | self.naming(self.model, rng, NAMING_SCENES // 2 * scenes)
+
+    def encode(self, batch: Batch):
+        if self.training and batch.features is not None:
+            noise = torch.Generator().manual_seed(self.seed + int(batch.packed.ids.sum()))
+            features = (f + 0.05 * torch.randn(f.shape, generator=noise) for f in batch.features)
+            batch = replace(batch, features=tuple(features))
+        encoding, regions = super().encode(batch)
+        if self.stage.name == "host" and regions is not None:
+            regions = self.spoken_regions(batch, encoding)
+        return encoding, regions
 
     def naming(self, model, rng: np.random.Generator, scenes: int) -> dict[str, Tensor]:
         """Return the losses of regions against names alone: no picture, no language model, hence many regions.
 
-        `scenes` is how many, in batches.
+        `scenes` is how many.
         """
         encoder, width = model.region_encoder, model.get_input_embeddings().weight.shape[1]
-        chosen = rng.integers(len(self.records), size=scenes * self.batch)
+        chosen = rng.integers(len(self.records), size=scenes)
         drawn = [self.maker.regions(self.records[i], rng) for i in chosen]
         with torch.no_grad():
             pooled = encoder.auxiliary.finish(torch.cat([raw for raw, *_ in drawn]))
@@ -249,17 +248,21 @@ class Losses:
         names = [n for *_, own in drawn for n in own]
         return self.region_losses(model, names, places, encoder.project(features), rng)
 
-    def spoken_regions(self, model, samples: list[Sample], batch: Batch) -> RegionEmbeddings:
+    def spoken_regions(self, batch: Batch, encoding) -> RegionEmbeddings:
         """Return regions whose embeddings are the words for what they show, plus where they are."""
-        embeddings = torch.cat(
-            [self.speak(model, sample, model.get_input_embeddings()) for sample in samples]
+        table = self.model.get_input_embeddings()
+        width = table.weight.shape[1]
+        names = [n[0] if n else NOTHING for scene in batch.names for n in scene]
+        where = torch.cat(
+            [
+                box_embedding(boxes, maps.frame, width)
+                for boxes, maps in zip(
+                    batch.pictures["host_boxes"], encoding.host.maps, strict=True
+                )
+            ]
         )
-        return RegionEmbeddings(embeddings, embeddings, ())
-
-    def speak(self, model, sample: Sample, table) -> Tensor:
-        names = [n[0] if n else NOTHING for n in sample.names]
-        where = box_embedding(torch.from_numpy(sample.boxes), sample.size, table.weight.shape[1])
-        return self.words(names, table) + BOX_SHARE * where
+        spoken = self.words(names, table) + BOX_SHARE * where
+        return RegionEmbeddings(spoken, spoken, ())
 
     def words(self, names: list[str], table) -> Tensor:
         """Return (M, D): the mean embedding of each name's tokens."""
@@ -273,32 +276,6 @@ class Losses:
         rows = table(torch.tensor(flat))
         total = rows.new_zeros(len(names), rows.shape[-1]).index_add(0, torch.tensor(owner), rows)
         return total / torch.bincount(torch.tensor(owner), minlength=len(names))[:, None]
-
-    def score_loss(self, model, samples, batch, states, embeddings, regions) -> Tensor:
-        first, terms = 0, []
-        for row, sample in enumerate(samples):
-            count, queries = len(sample.boxes), len(sample.queries)
-            own = RegionEmbeddings(
-                regions.features[first : first + count],
-                regions.embeddings[first : first + count],
-                tuple(e[first : first + count] for e in regions.evidence),
-            )
-            first += count
-            classes = [
-                [self.classes(q.text)[s] for q in sample.queries] for s in range(len(SOURCES))
-            ]
-            # Turns follow the queries; they are scored as well and cut off.
-            classes = [c + [()] * len(sample.turns) for c in classes]
-            logits = model.score_row(
-                row, batch.prefix_ids, batch.branches, states, embeddings, own, classes
-            )
-            targets = batch.targets[row]
-            known = targets >= 0
-            loss = F.binary_cross_entropy_with_logits(
-                logits[:, :queries], targets.clamp(min=0), reduction="none"
-            )
-            terms.append((loss * known).sum() / max(1, queries) / 2)
-        return torch.stack(terms).mean()
 
     def region_losses(
         self,
@@ -338,15 +315,6 @@ class Losses:
             "nothing": pairs.sum(-1).mean(),
         }
 
-    def classes(self, text: str) -> list[tuple[int, ...]]:
-        if text not in self._classes:
-            self._classes[text] = [self.lexicon.classes(text, source) for source in SOURCES]
-        return self._classes[text]
-
-
-def _generator(seed: int, step: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed * 1_000_003 + step)
-
 
 def make_vocabulary(pack: PicturePack, lexicon: Lexicon) -> list[str]:
     """Return every name that training may ask for."""
@@ -360,53 +328,86 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--weights", type=Path, required=True)
+    add_arguments(parser)
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+
+    given = make_run(args)
+    run(given)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--weights", type=Path, help="converted encoders (those of the package)")
     parser.add_argument("--tokenizer", type=Path, required=True)
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--batch", type=int, default=12)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--steps", type=float, default=1.0, help="share of the recipe's steps")
-    parser.add_argument("--until", type=int)
-    args = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    torch.manual_seed(args.seed)
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    if processes > 1:
-        torch.distributed.init_process_group("gloo")
 
+
+def make_run(args: argparse.Namespace) -> Run:
+    """Return the run of the given folders."""
     tokenizer = AutoTokenizer.from_pretrained(args.tokenizer)
     processor, lexicon, pack = build_processor(tokenizer), Lexicon.load(), PicturePack.open()
-    model = FO1ForConditionalGeneration(build_config(tokenizer))
-    load_encoders(model, args.weights)
-    with torch.no_grad():  # region embeddings start at the size of word embeddings
-        projector, pooled = model.region_encoder.projector, model.region_encoder.auxiliary.width
-        projector[-1].weight.mul_(0.05)
-        projector[0].weight[:, pooled:] = 0  # host maps join once the auxiliary features speak
     records = load_cache(args.cache)
-    covariance = set_statistics(model, records)
-    vocabulary = make_vocabulary(pack, lexicon)
-    encoder = model.region_encoder.auxiliary
-    imagination = Imagination(encoder, lexicon, covariance)
-    drawn = [n for c in pack.concepts.values() if not c.held_out for n in c.names]
-    maker = SampleMaker(encoder, lexicon, drawn, imagination)
-    count = sum(p.numel() for p in model.parameters())
-    own = count - sum(p.numel() for p in encoder.parameters())
-    print(
-        json.dumps(
-            {"scenes": len(records), "names": len(vocabulary), "parameters": count, "own": own}
-        ),
-        flush=True,
-    )
 
-    stages = [replace(s, steps=max(1, int(s.steps * args.steps))) for s in STAGES]
-    losses = Losses(
-        model, processor, records, maker, lexicon, vocabulary, args.batch // processes, args.seed
+    def load() -> FO1ForConditionalGeneration:
+        torch.manual_seed(args.seed)
+        model = FO1ForConditionalGeneration(build_config(tokenizer))
+        load_encoders(model, args.weights)
+        with torch.no_grad():  # region embeddings start at the size of word embeddings
+            projector, pooled = model.region_encoder.projector, model.region_encoder.auxiliary.width
+            projector[-1].weight.mul_(0.05)
+            projector[0].weight[:, pooled:] = 0  # host maps join once the auxiliary features speak
+        set_statistics(model, records)
+        return model
+
+    model = load()
+    covariance = set_statistics(model, records)
+    encoder = model.region_encoder.auxiliary
+    drawn = [n for c in pack.concepts.values() if not c.held_out for n in c.names]
+    maker = SampleMaker(encoder, lexicon, drawn, Imagination(encoder, lexicon, covariance))
+    vocabulary = make_vocabulary(pack, lexicon)
+    stages = tuple(
+        replace(s, steps=max(1, int(s.steps * args.steps)), batch=args.batch) for s in STAGES
     )
-    trainer = Trainer(model, stages, losses, args.out, every=200, precision=torch.bfloat16)
-    trainer.run(args.until)
-    if processes > 1:
-        torch.distributed.destroy_process_group()
+    print(json.dumps({"scenes": len(records), "names": len(vocabulary)}), flush=True)
+
+    def draw(stage: Stage):
+        def sample(index: int):
+            rng = np.random.default_rng([args.seed, index])
+            return maker(records[int(rng.integers(len(records)))], rng)
+
+        return sample
+
+    def objective(model: FO1ForConditionalGeneration, stage: Stage) -> NanoObjective:
+        return NanoObjective(model, stage, processor, records, maker, vocabulary, args.seed)
+
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    return Run(
+        recipe=Recipe(
+            name="nano from scratch",
+            stages=stages,
+            micro_batch=args.batch // processes,
+            bf16=True,
+            save_every=200,
+            seed=args.seed,
+        ),
+        load=load,
+        processor=processor,
+        draw=draw,
+        collator=Collator(
+            processor,
+            repeat_regions=model.config.repeat_regions,
+            lexicon=lexicon,
+            sources=SOURCES,
+        ),
+        out=args.out,
+        make_objective=objective,
+    )
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ class Run:
         collator: makes batches.
         out: folder of the run.
         measure: figures of a model on held-out data.
-        make_objective: another objective than `Objective`.
+        make_objective: of a model and a stage, another objective than `Objective`.
         facts: what else a repetition needs, JSON types; a run with others is refused in the same folder.
         callbacks: of Hugging Face's Trainer.
     """
@@ -73,7 +73,7 @@ class Run:
     collator: Callable[[Sequence[Sample]], Batch]
     out: Path
     measure: MeasureModel | None = None
-    make_objective: Callable[[FO1ForConditionalGeneration], Objective] = Objective
+    make_objective: Callable[[FO1ForConditionalGeneration, Stage], Objective] | None = None
     facts: Mapping[str, Any] | None = None
     callbacks: tuple[TrainerCallback, ...] = ()
 
@@ -188,7 +188,7 @@ def _train(given: Run, number: int, found: Path | None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     measure = given.measure
     trainer = StageTrainer(
-        given.make_objective(model),
+        Objective(model) if given.make_objective is None else given.make_objective(model, stage),
         stage,
         arguments(recipe, stage, folder),
         draw=given.draw(stage),
@@ -205,7 +205,7 @@ def _train(given: Run, number: int, found: Path | None) -> None:
     logger.info("stage %s: %d tensors learn, %d steps", stage.name, len(groups), stage.steps)
     trainer.train(resume_from_checkpoint=str(found) if found else None)
     if checkpoint.step_of(checkpoint.latest(folder) or folder) < stage.steps:
-        trainer._save_checkpoint(trainer.model, None)
+        trainer.save_now()
 
 
 def _prepare(model: FO1ForConditionalGeneration, processor: FO1Processor, stage: Stage) -> None:

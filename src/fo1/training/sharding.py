@@ -11,8 +11,8 @@ from torch import nn
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
 
-def shard(objective: nn.Module, *, bf16: bool) -> nn.Module:
-    """Share out the layers of the host, each on its own, and then all the rest; returns the same module.
+def shard(objective: nn.Module, *, bf16: bool) -> None:
+    """Share out the layers of the host, each on its own, and then all the rest, in place.
 
     Args:
         objective: with its whole parameters, the same in every process.
@@ -25,7 +25,7 @@ def shard(objective: nn.Module, *, bf16: bool) -> nn.Module:
         fully_shard(layer, mp_policy=policy)
     # What the host's layers do not hold is called past `forward` in places and stays in its own precision. Single
     # numbers cannot be shared out; every process keeps them, and the trainer averages their gradients.
-    return fully_shard(
+    fully_shard(
         objective,
         mp_policy=MixedPrecisionPolicy(reduce_dtype=torch.float32),
         ignored_params={p for p in objective.parameters() if p.ndim == 0},

@@ -92,7 +92,7 @@ class Stage:
 
 def alignment(steps: int, batch: int, rate: float = 1e-3, **options: object) -> Stage:
     """Return stage 1, region-language alignment: the host is frozen."""
-    learns = dict.fromkeys(("regions", "score_head", "new_tokens"), rate)
+    learns: dict[str, float] = {"regions": rate, "score_head": rate, "new_tokens": rate}
     return Stage(name="alignment", learns=learns, steps=steps, batch=batch, **options)  # type: ignore[arg-type]
 
 
@@ -105,8 +105,11 @@ def perception(
     **options: object,
 ) -> Stage:
     """Return stage 2, perception instruction tuning: auxiliary encoder and language model join."""
-    learns = dict.fromkeys(("regions", "score_head"), region_rate)
-    learns["auxiliary"] = rate
+    learns: dict[str, float] = {
+        "regions": region_rate,
+        "score_head": region_rate,
+        "auxiliary": rate,
+    }
     if adapter is None:
         learns["language_model"] = rate
     else:

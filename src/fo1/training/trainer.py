@@ -226,8 +226,12 @@ class StageTrainer(HFTrainer):
         self.log(figures)
         return figures
 
+    def save_now(self) -> None:
+        """Write a checkpoint of the step that was made last."""
+        self._save_checkpoint(self.objective, None)
+
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        folder = Path(self.args.output_dir)
+        folder = Path(str(self.args.output_dir))
         optimizer: Any = getattr(self.optimizer, "optimizer", self.optimizer)
         learned = checkpoint.learned_state(self.objective.model, self.learned)
         moments = checkpoint.optimizer_state(self.objective.model, optimizer)
@@ -246,12 +250,12 @@ class StageTrainer(HFTrainer):
         self._wait()
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        state = checkpoint.read_learned(Path(resume_from_checkpoint) / checkpoint.LEARNED)
+        state = checkpoint.read_learned(Path(str(resume_from_checkpoint)) / checkpoint.LEARNED)
         checkpoint.set_learned(self.objective.model, state)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is not None:
-            self._restore_optimizer(Path(checkpoint))
+            self._restore_optimizer(Path(str(checkpoint)))
 
     def _restore_optimizer(self, folder: Path) -> None:
         stored = torch.load(folder / checkpoint.OPTIMIZER, map_location="cpu", weights_only=True)
@@ -264,7 +268,7 @@ class StageTrainer(HFTrainer):
     def _load_rng_state(self, checkpoint: str | None) -> None:
         if checkpoint is None:
             return
-        file = Path(checkpoint) / f"random_{self.args.process_index}.pt"
+        file = Path(str(checkpoint)) / f"random_{self.args.process_index}.pt"
         if file.exists():  # another number of processes has generators of its own
             _set_random_state(
                 torch.load(file, weights_only=False)

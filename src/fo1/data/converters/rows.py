@@ -6,7 +6,7 @@ import tarfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from fo1.data.converters.coco import NOT_FOR_TRAINING
 from fo1.data.converters.conversion import BadRows
