@@ -137,7 +137,8 @@ def test_a_missing_picture_is_a_bad_row(tmp_path: Path) -> None:
     (tmp_path / "images/mscoco/images/train2014" / NAMES[1]).unlink()
     records, bad = read("refcoco", tmp_path)
     assert records == {}
-    assert places(bad) == [("instances.json", 1)]
+    assert places(bad) == [("refs(unc).p", None)] * 2  # both refs of it
+    assert NAMES[1] in bad.bad[0].problem
 
 
 def test_too_many_bad_rows_stop_it(tmp_path: Path) -> None:
@@ -157,9 +158,11 @@ def test_several_data_sets_and_none(tmp_path: Path) -> None:
         list(convert("refcoco", tmp_path))
     path = write(tmp_path, REFS)
     (tmp_path / "refcoco+").mkdir()
-    (tmp_path / "refcoco+" / path.name).write_bytes(path.read_bytes())
-    with pytest.raises(InputError, match="holds several data sets"):
-        list(convert("refcoco", tmp_path))
+    for name in (path.name, "instances.json"):
+        (tmp_path / "refcoco+" / name).write_bytes((path.parent / name).read_bytes())
+    records, bad = read("refcoco", tmp_path)
+    assert list(records) == ["refcoco/1", "refcoco+/1"]
+    assert bad.bad == []
 
 
 def test_one_expression_a_line(tmp_path: Path) -> None:

@@ -1,13 +1,13 @@
-"""General conversations about pictures, or about none.
+r"""General conversations about pictures, or about none.
 
     [{"id": "1", "image": "a.jpg",                  or a list of pictures, or "images", or none for text alone
-      "conversations": [{"from": "human", "value": "<image>\\nWhat is this?"}, {"from": "gpt", "value": "A cat."}]}]
+      "conversations": [{"from": "human", "value": "<image>\nWhat is this?"}, {"from": "gpt", "value": "A cat."}]}]
 
     {"messages": [{"role": "user", "content": "What is this?"}, {"role": "assistant", "content": "A cat."}]}
 
 As one list, one object a line, or Parquet. A content may be a list of parts: {"type": "text", "text"} and {"type":
-"image", ...}. Our pictures stand before the first question, so a placeholder at its beginning or end goes away; any
-other becomes words, such as "picture 2". A system message is put before the first question. What people wrote never
+"image", ...}. Our pictures stand before the first question, so placeholders at its beginning or at its end go away; all
+others become words, such as "picture 2". A system message is put before the first question. What people wrote never
 acts as markup.
 
 Source: haotian-liu/LLaVA, docs/Finetune_Custom_Data.md.
@@ -64,7 +64,9 @@ def convert_conversations(
         try:
             names = pictures_of(row.values)
             said = read_said(row.values)
-            found = tuple(read_picture(n, folders, f"{row.number}-{i}") for i, n in enumerate(names))
+            found = tuple(
+                read_picture(n, folders, f"{row.number}-{i}") for i, n in enumerate(names)
+            )
             turns = paired(place_pictures(said, len(found)))
             record = check_record(
                 Record(
@@ -91,12 +93,14 @@ def pictures_of(values: Mapping[str, Any]) -> list[Any]:
             found.append(one)
     if found:
         return found
-    for message in _messages(values):
+    for message in messages_of(values):
         content = message.get("content") if isinstance(message, dict) else None
         for part in content if isinstance(content, list) else ():
             if isinstance(part, dict) and part.get("type") in ("image", "image_url"):
                 named = part.get("image", part.get("image_url", part.get("path")))
-                found.append(named.get("url") if isinstance(named, dict) and "url" in named else named)
+                found.append(
+                    named.get("url") if isinstance(named, dict) and "url" in named else named
+                )
     return found
 
 
@@ -108,7 +112,7 @@ def read_said(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     """
     said: list[tuple[str, str]] = []
     system = ""
-    for number, message in enumerate(_messages(values)):
+    for number, message in enumerate(messages_of(values)):
         if not isinstance(message, dict):
             raise InputError(f"message {number} is a {type(message).__name__}; expected an object")
         role = message.get("from", message.get("role"))
@@ -124,7 +128,7 @@ def read_said(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     if len(said) < 2 or len(said) % 2:
         raise InputError(f"{len(said)} messages; expected questions and answers by turns")
     if system:
-        said[0] = ("human", f"{system}\n{said[0][1]}" if IMAGE_PLACEHOLDER not in said[0][1] else _under(system, said[0][1]))
+        said[0] = ("human", _under(system, said[0][1]))
     return said
 
 
@@ -147,11 +151,10 @@ def place_pictures(said: Sequence[tuple[str, str]], count: int) -> list[tuple[st
         if role != "human":
             found.append((role, text))
             continue
-        if place == 0:  # pictures stand before it in any case
-            rest = _BEFORE.sub("", text)
-            number += text.count(IMAGE_PLACEHOLDER) - rest.count(IMAGE_PLACEHOLDER)
-            text = rest if _BEFORE.sub("", _BEHIND.sub("", rest)) != _BEHIND.sub("", rest) else _BEHIND.sub("", rest)
-        elif opening := _BEFORE.match(text):
+        if place == 0 and (rest := _without_edge(text)) is not None:
+            number += text.count(IMAGE_PLACEHOLDER)
+            text = rest
+        elif place and (opening := _BEFORE.match(text)):
             own = range(number + 1, number + 1 + opening[0].count(IMAGE_PLACEHOLDER))
             number = own[-1]
             text = f"{_called(own, count).capitalize()}: {text[opening.end() :]}"
@@ -199,13 +202,27 @@ def _under(system: str, question: str) -> str:
     return f"{question[:end]}{system}\n{question[end:]}"
 
 
+def _without_edge(text: str) -> str | None:
+    """Return a text whose placeholders all stand together at its beginning or end, without them; None otherwise."""
+    for edge in (_BEFORE, _BEHIND):
+        rest = edge.sub("", text)
+        if IMAGE_PLACEHOLDER not in rest:
+            return rest
+    return None
+
+
 def _called(numbers: Sequence[int], count: int) -> str:
     if count == 1:
         return "the picture"
     return " and ".join(f"picture {number}" for number in numbers)
 
 
-def _messages(values: Mapping[str, Any]) -> list[Any]:
+def messages_of(values: Mapping[str, Any]) -> list[Any]:
+    """Return the messages of a row as they stand.
+
+    Raises:
+        InputError: it has none.
+    """
     found = values.get("conversations", values.get("messages"))
     if not isinstance(found, list) or not found:
         raise InputError("no 'conversations' or 'messages'; expected a list of messages")
@@ -222,7 +239,9 @@ def _text(content: Any, number: int) -> str:
             elif kind in ("image", "image_url"):
                 parts.append(IMAGE_PLACEHOLDER)
             else:
-                raise InputError(f"message {number} has a part {short_name(str(part), 40)}; expected text or image")
+                raise InputError(
+                    f"message {number} has a part {short_name(str(part), 40)}; expected text or image"
+                )
         content = "\n".join(parts)
     if not isinstance(content, str) or not content.strip():
         raise InputError(f"message {number} is {short_name(repr(content), 40)}; expected a text")

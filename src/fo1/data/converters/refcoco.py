@@ -21,8 +21,9 @@ from typing import Any, Final
 
 from fo1.data.converters.coco import count_broken, refer_picture
 from fo1.data.converters.conversion import BadRows
+from fo1.data.converters.expressions import clear_phrases
 from fo1.data.converters.picture_files import PictureFolders, read_box
-from fo1.data.converters.rows import Keys, drop, source_of, unambiguous
+from fo1.data.converters.rows import Keys, drop, source_of
 from fo1.data.schema import Box, Phrase, Record, TrueObject, check_record
 from fo1.errors import InputError, short_name
 from fo1.formats.coco import CocoFile, read_coco
@@ -37,7 +38,12 @@ REFS: Final = tuple(
 )
 """Files of expressions; the first one that a folder has counts."""
 
-PICTURES: Final = ("images/mscoco/images/train2014", "images/train2014", "train2014", "coco/train2014")
+PICTURES: Final = (
+    "images/mscoco/images/train2014",
+    "images/train2014",
+    "train2014",
+    "coco/train2014",
+)
 NOTHING: Final = [-1]
 """Annotations of an expression that means nothing in its picture."""
 
@@ -105,6 +111,7 @@ def _of_refs(
     bad.seen(len(table.broken))
     for one in table.broken:
         bad.drop(path, one.line, one.problem)
+    _check_split(table, path, split)
     refs = _by_picture(table, path, split, bad)
     rows = {row["id"]: row for row in file.pictures}
     for number, own in refs.items():
@@ -122,14 +129,28 @@ def _of_refs(
                 key=f"{prefix}/{number}",
                 pictures=(picture,),
                 objects=objects,
-                phrases=unambiguous(_phrases(own, places, bad)),
+                phrases=clear_phrases(_phrases(own, places, bad)),
                 looked_for=file.vocabulary,
                 source=source_of(own[0]),
             )
         )
 
 
-def _by_picture(table: TableRows, path: Path, split: str, bad: BadRows) -> dict[int, list[TableRow]]:
+def _check_split(table: TableRows, path: Path, split: str) -> None:
+    """Raises an InputError if a file has refs of other splits alone."""
+    kinds = {
+        row.values.get("split") for row in table.rows if isinstance(row.values.get("split"), str)
+    }
+    if kinds and split not in kinds:
+        shown = ", ".join(short_name(str(one), 40) for one in sorted(kinds, key=str)[:10])
+        raise InputError(
+            f"{path} has no ref of the split {split}, only of {shown}; name one of them"
+        )
+
+
+def _by_picture(
+    table: TableRows, path: Path, split: str, bad: BadRows
+) -> dict[int, list[TableRow]]:
     """Return the refs of a split by picture, without pictures that others share."""
     found: dict[int, list[TableRow]] = defaultdict(list)
     shared: set[Any] = set()
@@ -227,6 +248,8 @@ def _of_lines(path: Path, keys: Keys, folders: PictureFolders, bad: BadRows) -> 
             try:
                 box = read_box(row.take("bbox", list), picture.size, what="bbox")
                 text = read_name(row.take("sent", str), "the expression")
+                if read_size(row) != picture.size:
+                    raise InputError(f"its size is {read_size(row)}, the picture's {picture.size}")
             except InputError as error:
                 drop(row, error, bad)
                 continue
@@ -237,7 +260,7 @@ def _of_lines(path: Path, keys: Keys, folders: PictureFolders, bad: BadRows) -> 
                     key=key,
                     pictures=(picture,),
                     objects=tuple(map(TrueObject, boxes)),
-                    phrases=unambiguous(phrases),
+                    phrases=clear_phrases(phrases),
                     source=source_of(rows[0]),
                 )
             )

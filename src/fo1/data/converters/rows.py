@@ -3,7 +3,7 @@
 import io
 import json
 import tarfile
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -11,7 +11,7 @@ from typing import Final
 from fo1.data.converters.coco import NOT_FOR_TRAINING
 from fo1.data.converters.conversion import BadRows
 from fo1.data.converters.picture_files import PictureFolders
-from fo1.data.schema import Phrase, PictureRef
+from fo1.data.schema import PictureRef
 from fo1.errors import ImageError, InputError, short_name
 from fo1.formats.located import parse_json, read_text
 from fo1.formats.tables import TableRow, read_tables
@@ -118,14 +118,16 @@ def read_picture(value: object, folders: PictureFolders, name: str) -> PictureRe
         if isinstance(data, bytes) and data:
             height, width = load_image(data).size[::-1]
             shown = path if isinstance(path, str) and path.strip() else name
-            return PictureRef(shown.replace("\\", "/").rpartition("/")[2] or name, (height, width), data)
+            return PictureRef(
+                shown.replace("\\", "/").rpartition("/")[2] or name, (height, width), data
+            )
         if isinstance(path, str):
             return folders.refer(path)
     raise ImageError(f"the picture is {short_name(repr(value), 60)}; expected a file's name")
 
 
 class Keys:
-    """Keys of one data set, each given once.
+    """Keys of one data set, each given once; in some sets many rows share one id.
 
     Args:
         prefix: what all begin with.
@@ -134,34 +136,22 @@ class Keys:
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
         self.given: set[str] = set()
+        self.times: Counter[str] = Counter()
 
     def new(self, name: object, number: int) -> str:
-        """Return the key of a row.
+        """Return the key of a row; one whose name was there before gets a number behind it.
 
         Args:
             name: what the row is called; its number where it is no name.
             number: of the row.
-
-        Raises:
-            InputError: another row has it.
         """
         usable = isinstance(name, int) or (isinstance(name, str) and name.strip())
-        key = f"{self.prefix}/{short_name(str(name).strip()) if usable else number}"
-        if key in self.given:
-            raise InputError(f"the id {short_name(repr(name), 60)} was there before; ids must be unique")
+        plain = key = f"{self.prefix}/{short_name(str(name).strip()) if usable else number}"
+        while key in self.given:
+            self.times[plain] += 1
+            key = f"{plain}-{self.times[plain]}"
         self.given.add(key)
         return key
-
-
-def unambiguous(phrases: Iterable[Phrase]) -> tuple[Phrase, ...]:
-    """Return phrases, each text once; a text that means one thing here and another there is left out."""
-    meant: dict[str, set[tuple[int, ...]]] = defaultdict(set)
-    texts: dict[str, str] = {}
-    for one in phrases:
-        folded = one.text.casefold()
-        texts.setdefault(folded, one.text)
-        meant[folded].add(tuple(sorted(set(one.objects))))
-    return tuple(Phrase(texts[text], *found) for text, found in meant.items() if len(found) == 1)
 
 
 def _for_measuring(path: Path, root: Path) -> bool:
