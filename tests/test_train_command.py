@@ -1,0 +1,72 @@
+"""`fo1 train` by its public door: wrong use is told in one line, and a run ends in a model that is used at once."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fo1.cli import main
+from tests import tiny
+
+
+@pytest.fixture
+def coco(tmp_path: Path) -> Path:
+    """Twelve pictures of coloured patches with two boxes each."""
+    folder = tmp_path / "drawn"
+    folder.mkdir()
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for number in range(1, 13):
+        tiny.picture(96, 80, seed=number).save(folder / f"{number}.png")
+        images.append({"id": number, "file_name": f"{number}.png", "width": 96, "height": 80})
+        for place, name in ((10, 1), (50, 2)):
+            row = {"id": len(annotations) + 1, "image_id": number, "category_id": name}
+            annotations.append({**row, "bbox": [place, 10, 30, 40], "area": 1200, "iscrowd": 0})
+    names = [{"id": 1, "name": "zorp"}, {"id": 2, "name": "blick"}]
+    table = {"images": images, "annotations": annotations, "categories": names}
+    (folder / "annotations.json").write_text(json.dumps(table))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        ("", "no data to learn from"),
+        ("nanno --data .", "did you mean nano?"),
+        ("--data nowhere --out x", "nowhere does not exist"),
+        ("--data {coco}", "nowhere to write to"),
+        ("--data {coco} --out x --set seed", "no key=value"),
+        ("--data {coco} --out x --set stages.first.steps=3", "NAME one of alignment, perception"),
+        ("--data {coco} --data {coco} --out x", "name them apart"),
+    ],
+)
+def test_wrong_use_is_one_line(
+    coco: Path, words: str, problem: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", *words.format(coco=coco).split()]) == 2
+    err = capsys.readouterr().err
+    assert problem in err
+    assert err.count("\n") == 1
+
+
+def test_a_coco_folder_becomes_a_model(
+    coco: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On the tiny model: one step a stage, with proposals, held-out pictures and the final measurement."""
+    out = tmp_path / "model"
+    words = ["train", "--data", str(coco), "--out", str(out), "--model", str(folder), "--json"]
+    for setting in ("stages.*.steps=1", "stages.*.batch=2", "micro_batch=2", "proposer=grid"):
+        words += ["--set", setting]
+    assert main([*words, "--set", "bf16=false", "--set", "sampling.order=raster"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {"AP %", "AP with names permuted (floor) %"} <= set(told["figures"])
+    assert len(json.loads((out / "held_out.json").read_text())["images"]) == 1
+    assert json.loads((out / "config.json").read_text())["region_order"] == "raster"
+    assert "drawn | 11" in (out / "README.md").read_text()
+    assert (out / "losses.png").stat().st_size > 0
+    rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [row["stage"] for row in rows] == ["alignment", "perception"]
+    detect = ["detect", str(coco / "1.png"), "-q", "zorp", "--model", str(out), "--json"]
+    assert main([*detect, "--proposer", "grid"]) == 0
+    assert json.loads(capsys.readouterr().out)["task"] == "detect"
