@@ -11,6 +11,7 @@ from fo1.data.schema import Count, Record
 from fo1.data.storage.pictures import open_picture
 from fo1.errors import InputError
 from tests.data.converters.drawn import paint, places, read
+from tests.data.converters.test_conversations import can_be_drawn
 
 SHA = "ab" * 32
 PIXMO = {"image_url": "http://example.com/x/dogs%201.jpg?w=9", "image_sha256": SHA}
@@ -34,8 +35,8 @@ def only(folder: Path, *rows: object) -> Record:
 
 
 def is_opened(record: Record) -> bool:
-    """Return whether the picture of a record, which has no box to draw, is the painted one."""
-    return open_picture(record, 0).size == (64, 48)
+    """Return whether the picture of a record, which has no box of its own, is the painted one and can be drawn on."""
+    return open_picture(record, 0).size == (64, 48) and can_be_drawn(record)
 
 
 def test_questions_with_a_number(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from fo1.data.converters import convert
+from fo1.data.converters import convert, detect_format
 from fo1.data.schema import Phrase
 from fo1.errors import InputError
 from tests.data.converters.drawn import is_drawn, paint, places, read
@@ -44,6 +44,7 @@ def only(folder: Path, row: object) -> Any:
 
 def test_a_row_as_it_is_published(tmp_path: Path) -> None:
     record = only(tmp_path, GOOD)
+    assert detect_format(tmp_path) == "grit"
     assert record.key == "grit/000373938"
     assert record.pictures[0].size == (48, 64)
     assert [one.box for one in record.objects] == [(16, 12, 48, 24), (32, 24, 64, 48)]
@@ -105,6 +106,7 @@ def test_tars_with_their_pictures(tmp_path: Path) -> None:
         },
     )
     (tmp_path / "00000_stats.json").write_text('{"count": 2}')
+    assert detect_format(tmp_path) == "grit"
     records, bad = read("grit", tmp_path)
     record = records["grit/000373938"]
     assert record.pictures[0].data == stream.getvalue()

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,7 +30,21 @@ def test_packed_runs(runs: list[int]) -> None:
 
 def test_packed_runs_of_the_official_tool() -> None:
     # pycocotools of a 4 x 5 mask whose rows 1 and 2 of columns 1 to 3 are set
-    assert unpack_runs("52200003") == [5, 2, 2, 2, 2, 2, 5]
+    assert unpack_runs("5220003") == [5, 2, 2, 2, 2, 2, 5]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_boxes_of_masks_are_those_of_the_official_tool(seed: int) -> None:
+    coco = pytest.importorskip("pycocotools.mask")
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((40, 50), np.uint8)
+    mask[5:35, 3:44] = rng.random((30, 41)) < rng.choice([0.001, 0.5, 0.99])
+    mask[20, 20] = 1
+    packed = coco.encode(np.asfortranarray(mask))
+    x, y, width, height = map(float, coco.toBbox(packed))
+    for counts in (packed["counts"], packed["counts"].decode()):
+        found = box_of_mask({"size": [40, 50], "counts": counts}, (40, 50))
+        assert found == (x, y, x + width, y + height)
 
 
 @pytest.mark.parametrize("packed", [False, True])

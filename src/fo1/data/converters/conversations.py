@@ -121,7 +121,7 @@ def read_said(values: Mapping[str, Any]) -> list[tuple[str, str]]:
             system = text.strip()
             continue
         wanted, name = (ANSWERS, "gpt") if len(said) % 2 else (ASKS, "human")
-        if role not in wanted:
+        if not isinstance(role, str) or role not in wanted:
             shown = short_name(repr(role), 30)
             raise InputError(f"message {number} is from {shown}; expected {name!r}, by turns")
         said.append((name, text))

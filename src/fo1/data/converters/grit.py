@@ -5,8 +5,8 @@
      "ref_exps":    [[0, 33, 0.02, 0.31, 0.96, 0.99, 0.98], ...]}
 
 Each entry is [first letter, behind the last, x1, y1, x2, y2, score]; boxes are shares of the picture. Rows stand in
-JSON lines, Parquet, one .json per picture, or tars with the pictures; else a picture is <key>.jpg, or 00037/000373938.jpg
-as img2dataset files them. A row whose download failed says so in "status" and is passed over.
+JSON lines, Parquet, one .json per picture, or tars with the pictures; else a picture is <key>.jpg, or
+00037/000373938.jpg as img2dataset files them. A row whose download failed says so in "status" and is passed over.
 
 Noun phrases are grounded in the caption; of those that overlap, the first. Nobody looked for all things of a name.
 
@@ -84,7 +84,7 @@ def convert_grit(source: Path, bad: BadRows, *, pictures: Path | None = None) ->
         path for path in find_training_tables(source, TABLES) if not path.name.endswith(STATISTICS)
     ]
     for row in table_rows(files, bad):
-        if row.values.get("status", "success") != "success":
+        if row.values.get("status") not in (None, "success"):
             continue
         try:
             record = _record(row, folders, keys)

@@ -42,7 +42,7 @@ def box_of_mask(mask: object, size: Size) -> Box:
             )
         return _box_of_runs(_read_runs(mask.get("counts")), size)
     polygons = mask if isinstance(mask, list) else []
-    if is_numbers(polygons):
+    if polygons and is_numbers(polygons):
         polygons = [polygons]
     points: list[tuple[float, float]] = []
     for polygon in polygons:

@@ -149,7 +149,7 @@ class Keys:
         plain = key = f"{self.prefix}/{short_name(str(name).strip()) if usable else number}"
         while key in self.given:
             self.times[plain] += 1
-            key = f"{plain}-{self.times[plain]}"
+            key = f"{plain}-{self.times[plain] + 1}"
         self.given.add(key)
         return key
 
