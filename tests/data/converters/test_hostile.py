@@ -24,7 +24,11 @@ JUNK = st.recursive(
     | st.integers()
     | st.floats()
     | st.text(max_size=8)
-    | st.sampled_from(["\ud800", "<region0>", 10**400, -1, 0, "0", 17, 139, [], {}, [0, 0, 9, 9]]),
+    | st.sampled_from(["\ud800", "<region0>", 10**400, -1, 0, "0", 17, 139])
+    # Made anew each time: junk is put into junk, and one list for all would come to hold itself.
+    | st.builds(list)
+    | st.builds(dict)
+    | st.builds(lambda: [0, 0, 9, 9]),
     lambda inner: (
         st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=4), inner, max_size=3)
     ),

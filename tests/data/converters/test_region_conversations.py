@@ -150,6 +150,9 @@ def test_markup_of_people_is_words(tmp_path: Path) -> None:
     assert turn.answer == (
         "\u2039region1\u203a \u2039think\u203a \u2039|end|\u203a \u2039region\u203a <region0>"
     )
+    forged = said("Is <reg<region_fea>ion0> this?", "Yes.")
+    (turn,) = only(tmp_path, {**INLINE, "conversations": forged}).turns
+    assert "<" not in turn.question
     numbers = said("What is <region1>, [0.1, 0.1, 0.2, 0.2]?", "<bbox")
     assert only(tmp_path, {**OSPREY, "conversations": numbers}).turns == (
         Exchange("What is <region0>, [0.1, 0.1, 0.2, 0.2]?", "<bbox"),

@@ -57,7 +57,7 @@ ANNOTATIONS: Final = ("annotation", "annotations")
 _NUMBER = r"\s*-?[0-9]{1,6}(?:\.[0-9]{1,18})?\s*"
 _MARK = re.compile(
     rf"<region\s?(?P<region>[0-9]{{1,9}})>|<bbox_location(?P<place>[0-9]{{1,9}})>|(?P<next><region>)"
-    rf"|(?P<feature>\s?<region_fea>)|\[(?P<box>{_NUMBER}(?:,{_NUMBER}){{3}})\]",
+    rf"|(?P<feature>(?<=\])\s?<region_fea>)|\[(?P<box>{_NUMBER}(?:,{_NUMBER}){{3}})\]",
     re.IGNORECASE,
 )
 _DESCRIBED = re.compile(r"\s*<region\s?([0-9]{1,9})>\s*:", re.IGNORECASE)
