@@ -32,7 +32,7 @@ def test_twenty_kills_change_no_loss(tmp_path: Path, settings: tuple[str, ...]) 
     )
     assert told.get("status") == 0, told
     assert len(told["kills"]) == 20
-    assert told["kills"].count("in a save") >= 2
+    assert told["kills"].count("in a save") >= 1
     assert (killed / "log.jsonl").read_bytes() == (whole / "log.jsonl").read_bytes()
     rows = (whole / "log.jsonl").read_text().splitlines()
     assert len(rows) == 48

@@ -285,7 +285,9 @@ def _add_train(parser: Parser) -> None:
         help="a data set, repeat it for several; the format is found out if not given: "
         f"{', '.join(CONVERTERS)}, or records of our own",
     )
-    parser.add_argument("--out", metavar="DIR", help="folder for the run and, in the end, the model")
+    parser.add_argument(
+        "--out", metavar="DIR", help="folder for the run and, in the end, the model"
+    )
     parser.add_argument(
         "--set",
         metavar="KEY=VALUE",

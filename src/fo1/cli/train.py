@@ -71,13 +71,17 @@ def plan(arguments: Arguments, words: Sequence[str]) -> Plan:
         recipe = replace(recipe, model=arguments.model)
     recipe = change(recipe, arguments.set or [])
     if not arguments.datasets:
-        raise InputError("no data to learn from; give it, for example: fo1 train --data coco_folder --out model")
+        raise InputError(
+            "no data to learn from; give it, for example: fo1 train --data coco_folder --out model"
+        )
     if not arguments.out:
         raise InputError("nowhere to write to; give a folder, for example --out out/model")
     data = tuple(_data_set(text) for text in arguments.datasets)
     names = [name for name, *_ in data]
     if len(set(names)) < len(names):
-        raise InputError(f"two data sets are called {names[-1]!r}; name them apart: --data NAME=PATH")
+        raise InputError(
+            f"two data sets are called {names[-1]!r}; name them apart: --data NAME=PATH"
+        )
     return Plan(recipe, data, Path(arguments.out), arguments, tuple(words))
 
 
@@ -142,7 +146,9 @@ def train(planned: Plan, out: TextIO, err: TextIO, interrupts: Interrupts) -> in
             model = run(given)
         except KeyboardInterrupt as stop:
             reached = f"stopped after {progress.done} of {steps} steps"
-            raise KeyboardInterrupt(f"{reached}; the same command goes on from its last checkpoint") from stop
+            raise KeyboardInterrupt(
+                f"{reached}; the same command goes on from its last checkpoint"
+            ) from stop
     if not first:
         return 0
     figures = dict(_final_figures(planned, folder, processor, model)) if held else {}
@@ -151,7 +157,9 @@ def train(planned: Plan, out: TextIO, err: TextIO, interrupts: Interrupts) -> in
         command = shlex.join(["fo1", *planned.words])
         counts = {name: len(records) for name, records in kept.items()}
         card = model_card(to_dict(recipe), command, counts, figures, rows)
-        names = {n for records in kept.values() for r in records for o in r.objects for n in o.names}
+        names = {
+            n for records in kept.values() for r in records for o in r.objects for n in o.names
+        }
         model.config.region_order = recipe.sampling.order
         save_picture(plot_losses(rows), planned.out / "losses.png")
         export(model, processor, folder, planned.out, names, card)
@@ -167,7 +175,9 @@ def _tell(planned: Plan, figures: Mapping[str, float], seconds: float, out: Text
     width = max(map(len, figures), default=0)
     for name, value in figures.items():
         out.write(f"  {name.ljust(width)}  {value:.4g}\n")
-    out.write(f"trained in {seconds:,.0f} s; use it: fo1 detect photo.jpg -q NAME --model {planned.out}\n")
+    out.write(
+        f"trained in {seconds:,.0f} s; use it: fo1 detect photo.jpg -q NAME --model {planned.out}\n"
+    )
 
 
 def _loader(folder: Path) -> Callable[[], FO1ForConditionalGeneration]:
@@ -226,7 +236,9 @@ def _split(
     }
     empty = [name for name, records in kept.items() if not records]
     if empty:
-        raise InputError(f"{empty[0]} has no record left to learn from; give more, or --set held_out=0")
+        raise InputError(
+            f"{empty[0]} has no record left to learn from; give more, or --set held_out=0"
+        )
     return kept, held
 
 
