@@ -1,0 +1,1 @@
+"""Help for people who label pictures: which labels of a data set are likely wrong."""
