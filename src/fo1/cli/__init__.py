@@ -11,7 +11,17 @@ from contextlib import nullcontext, redirect_stdout
 from io import TextIOWrapper
 from typing import TextIO
 
-from fo1.cli.arguments import CONVERT, DOCTOR, EVAL, TRAIN, VERIFY, Arguments, build_parser, parse
+from fo1.cli.arguments import (
+    CONVERT,
+    DATA,
+    DOCTOR,
+    EVAL,
+    TRAIN,
+    VERIFY,
+    Arguments,
+    build_parser,
+    parse,
+)
 from fo1.cli.interrupts import Interrupts
 from fo1.cli.job import plan
 from fo1.cli.quiet import quiet
@@ -81,6 +91,8 @@ def _run(words: Sequence[str], out: TextIO, interrupts: Interrupts) -> int:
             return _eval(arguments, words, out, interrupts)
         if arguments.command == TRAIN:
             return _train(arguments, words, out, interrupts)
+        if arguments.command == DATA:
+            return _data(arguments, out, interrupts)
         job = plan(arguments)
         from fo1.cli.work import work
 
@@ -121,6 +133,12 @@ def _train(arguments: Arguments, words: Sequence[str], out: TextIO, interrupts: 
     from fo1.cli.train import plan, train
 
     return FAILED if train(plan(arguments, words), out, sys.stderr, interrupts) else OK
+
+
+def _data(arguments: Arguments, out: TextIO, interrupts: Interrupts) -> int:
+    from fo1.cli.data import data
+
+    return FAILED if data(arguments, out, sys.stderr, interrupts) else OK
 
 
 def _fail(message: str, status: int, words: Sequence[str]) -> int:

@@ -19,7 +19,8 @@ VERIFY = "verify"
 CONVERT = "convert"
 EVAL = "eval"
 TRAIN = "train"
-WITHOUT_PICTURES = (DOCTOR, VERIFY, CONVERT, EVAL, TRAIN)
+DATA = "data"
+WITHOUT_PICTURES = (DOCTOR, VERIFY, CONVERT, EVAL, TRAIN, DATA)
 SEPARATOR = ";"
 
 _ABOUT = {
@@ -73,6 +74,11 @@ _EXAMPLES = {
   fo1 train lora_1gpu --model FOLDER --data coco=coco --data general=conversations.json --out out/lora
   torchrun --nproc-per-node 8 -m fo1 train RECIPE --model FOLDER --data ... --out out/3b
   the same command again goes on where a run was stopped; recipes and data: docs/training.md""",
+    DATA: """\
+  fo1 data inspect coco_folder --out out/seen           what it holds, and samples as the model sees them
+  fo1 data inspect yolo:my_data --out out/seen --recipe nano --set sampling.jitter=0 --count 20
+  fo1 data audit coco_folder --out out/doubts           labels that are likely wrong, with pictures
+  fo1 data convert coco:my_data records.jsonl --max-bad 0.2""",
 }
 
 _STATUS = """\
@@ -120,6 +126,11 @@ class Arguments(argparse.Namespace):
     pictures: str | None
     max_bad: float
     set: list[str] | None
+    action: str | None
+    source: str
+    recipe: str | None
+    count: int
+    embed: bool
 
 
 class Parser(argparse.ArgumentParser):
@@ -187,6 +198,7 @@ def build_parser() -> Parser:
     _add_convert(_add_command(commands, CONVERT, "write a checkpoint in the other layout"))
     _add_eval(_add_command(commands, EVAL, "measure a model on a benchmark"))
     _add_train(_add_command(commands, TRAIN, "teach a model your data"))
+    _add_data(_add_command(commands, DATA, "look at a data set, find its errors, convert it"))
     return parser
 
 
@@ -307,6 +319,67 @@ def _add_train(parser: Parser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     _add_debug(parser)
+
+
+def _add_data(parser: Parser) -> None:
+    parser.set_defaults(debug=False)  # for a command without an action
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", title="actions")
+    inspect = _add_action(
+        actions, "inspect", "what a data set holds, and what the model sees of it"
+    )
+    _add_out(inspect)
+    inspect.add_argument("--recipe", metavar="NAME", help="that samples are drawn for (nano)")
+    inspect.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", help="change the recipe, as fo1 train does"
+    )
+    inspect.add_argument(
+        "--count",
+        metavar="N",
+        type=_number(int, 1, None),
+        default=10,
+        help="samples to draw (10)",
+    )
+    inspect.add_argument("--model", metavar="NAME", help="whose tokens are shown; the recipe's own")
+    audit = _add_action(actions, "audit", "labels of detection data that are likely wrong")
+    _add_out(audit)
+    audit.add_argument(
+        "--limit", metavar="N", type=_number(int, 1, None), help="the first N records alone"
+    )
+    audit.add_argument(
+        "--model", metavar="NAME", help="who judges: nano, a folder, a hub id (nano)"
+    )
+    audit.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps")
+    convert = _add_action(actions, "convert", "write a data set as records")
+    convert.add_argument("out", metavar="OUT", help="a .jsonl, .parquet or .tar file")
+    convert.add_argument(
+        "--embed", action="store_true", help="put the pictures inside (their files are named)"
+    )
+
+
+def _add_action(actions: Any, name: str, about: str) -> Parser:
+    parser = actions.add_parser(
+        name, help=about, description=f"{about[0].upper()}{about[1:]}.", allow_abbrev=False
+    )
+    parser.add_argument(
+        "source",
+        metavar="[FORMAT:]PATH",
+        help=f"a data set; the format is found out if not given: {', '.join(CONVERTERS)}, records",
+    )
+    parser.add_argument("--pictures", metavar="DIR", help="where the pictures lie, if elsewhere")
+    parser.add_argument(
+        "--max-bad",
+        metavar="SHARE",
+        type=_number(float, 0, 1),
+        default=0.05,
+        help="share of rows that may be unusable (0.05)",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    _add_debug(parser)
+    return parser
+
+
+def _add_out(parser: Parser) -> None:
+    parser.add_argument("--out", metavar="DIR", help="folder for what is found")
 
 
 def _add_task(parser: Parser, task: Task) -> None:

@@ -243,14 +243,19 @@ def _audit(
         file = f"pictures/{rank:04}-{one.what}.png"
         if rank <= MOST_PICTURES:
             _save(chosen[place], one, folder / file)
-        rows.append({"rank": rank, **one.to_dict()} | ({"picture": file} if rank <= MOST_PICTURES else {}))
+        rows.append(
+            {"rank": rank, **one.to_dict()} | ({"picture": file} if rank <= MOST_PICTURES else {})
+        )
     broken = [{"file": one.file, "record": one.key, "error": one.error} for one in failed]
     table = {"how": HOW_SCORED, "model": model.name, "found": rows, "failed": broken}
     with interrupts.held():
         (folder / "audit.json").write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
         page = _page(rows, broken, model.name, HOW_SCORED)
         (folder / "audit.md").write_text(page, encoding="utf-8", errors="backslashreplace")
-    counts = {what: sum(row["what"] == what for row in rows) for what in ("missing", "duplicate", "swapped")}
+    counts = {
+        what: sum(row["what"] == what for row in rows)
+        for what in ("missing", "duplicate", "swapped")
+    }
     if arguments.json:
         out.write(json.dumps({"counts": counts, "failed": len(failed), "out": str(folder)}) + "\n")
     else:
@@ -263,6 +268,7 @@ def _save(record: Record, one: Any, target: Path) -> None:
     import numpy as np
 
     from fo1.data.storage import open_picture
+    from fo1.geometry import as_boxes
     from fo1.results import Detections
     from fo1.visualize import draw, save_picture
 
@@ -271,7 +277,7 @@ def _save(record: Record, one: Any, target: Path) -> None:
     last = f"{one.what}: {one.name or 'no box'}" + (f", {one.suggested}?" if one.suggested else "")
     labels = (*([one.name or ""] if one.other else []), last)
     detections = Detections(
-        boxes,
+        as_boxes(boxes),
         labels,
         np.full(len(boxes), one.score, np.float32),
         np.full(len(boxes), -1, np.int64),

@@ -336,4 +336,6 @@ def _listed(values: dict[str, Any]) -> str:
 
 def _shares(counts: Counter[str]) -> dict[str, float]:
     total = counts.total()
-    return {name: round(count / total, 4) for name, count in sorted(counts.items())} if total else {}
+    return (
+        {name: round(count / total, 4) for name, count in sorted(counts.items())} if total else {}
+    )

@@ -4,7 +4,7 @@ A model scores every true box and every proposed box of a picture for the names 
 [0, 1]. Three kinds of error, each with a score in [0, 1]:
 
     missing     s(proposal, name), from `SURE`, where no true box overlaps and the name was looked for
-    swapped     s(box, other name) x (1 - s(box, own name)), where the other name scores at least `SURE` and more
+    swapped     s(box, other name) x (1 - s(box, own name)), where the other name scores at least `LIKELY` and more
     duplicate   IoU of two boxes of one name, from `SAME`; no model is asked
 
 A suspicion is a reason to look, not a verdict: a model that does not know the names of a data set suspects much.
@@ -31,6 +31,8 @@ SWAPPED: Final = "swapped"
 
 SURE: Final = 0.5
 """Score from which the model counts as sure of a name."""
+LIKELY: Final = 0.2
+"""Score from which another name is set against a box's own; less than `SURE`, since a thing is known to be there."""
 SAME: Final = 0.8
 """IoU from which two boxes of one name are one thing."""
 APART: Final = 0.3
@@ -165,9 +167,13 @@ def audit_picture(
         x1, y1, x2, y2 = (float(side) for side in box)
         return Suspicion(record.key, file, number, what, (x1, y1, x2, y2), *told)
 
+    # A broader name that some things have besides their own is no label, so it is never suggested.
+    labels = {*names, *(one.names[0] for one in things if one.names)}
+    usable = np.array([name in labels for name in asked])
+    labelled = [name for name in asked if name in labels]
     found = [
         suspicion(SWAPPED, things[thing].box, things[thing].names[0], other, score)
-        for thing, other, score in _swapped(things, scores, asked)
+        for thing, other, score in _swapped(things, scores, asked, usable)
     ]
     found += [
         suspicion(DUPLICATE, things[two].box, things[two].names[0], None, iou, things[one].box)
@@ -176,27 +182,30 @@ def audit_picture(
     found += [
         suspicion(MISSING, proposed[place], None, name, score)
         for place, name, score in _missing(
-            record, things, true, proposed, scores[len(things) :], asked
+            record, things, true, proposed, scores[len(things) :][:, usable], labelled
         )
     ]
     return tuple(sorted(found, key=lambda one: -one.score))
 
 
 def _swapped(
-    things: Sequence[TrueObject], scores: npt.NDArray[np.float32], asked: Sequence[str]
+    things: Sequence[TrueObject],
+    scores: npt.NDArray[np.float32],
+    asked: Sequence[str],
+    usable: npt.NDArray[np.bool_],
 ) -> Iterator[tuple[int, str, float]]:
     """Yield object, the name that suits it better, and the score."""
     for thing, one in enumerate(things):
         if not one.names or one.crowd:
             continue
         fits = np.isin(asked, one.names)
-        rivals = ~fits & ~np.isin(asked, one.unsure)
+        rivals = usable & ~fits & ~np.isin(asked, one.unsure)
         if not rivals.any():
             continue
         kept = float(scores[thing][fits].max())
         best = int(np.where(rivals, scores[thing], -1.0).argmax())
         rival = float(scores[thing, best])
-        if rival >= SURE and rival > kept:
+        if rival >= LIKELY and rival > kept:
             yield thing, asked[best], rival * (1 - kept)
 
 
@@ -241,7 +250,7 @@ def _missing(
         within = box_containment(proposed, true) >= INSIDE
     candidates: list[tuple[int, str, float]] = []
     for place in np.flatnonzero(free):
-        parts = [things[thing] for thing in np.flatnonzero(within[place])]
+        parts = [things[int(thing)] for thing in np.flatnonzero(within[place])]
         taken = {name for one in parts for name in (*one.names, *one.unsure)}
         open_places = [p for p in places if asked[p] not in taken]
         if not open_places:
