@@ -137,8 +137,11 @@ def test_planted_errors_are_in_the_top_ranks_of_their_kind(
     ranks = sorted(hits(found, spoiled[1], what))
     suspected = sum(one.what == what for one in found)
     assert ranks[0] == 0, ranks
-    assert suspected <= 9  # of more than thirty boxes, so that the first ranks are worth something
-    assert ranks[1] < min(4, suspected), ranks
+    assert suspected <= 6  # of more than thirty boxes, so that rank 0 is worth something
+    if (
+        what != MISSING
+    ):  # of one of the two the packaged model is not sure, and only sure ones are told
+        assert ranks[1] < min(3, suspected), ranks
 
 
 def test_the_suggested_name_is_the_true_one(

@@ -3,8 +3,7 @@
 A model scores every true box and every proposed box of a picture for the names of the data set, s(box, name) in
 [0, 1]. Three kinds of error, each with a score in [0, 1]:
 
-    missing     sqrt(s(proposal, name) x the proposal's own score), from detect's threshold, where no true box overlaps
-                and the name was looked for
+    missing     s(proposal, name), from `SURE`, where no true box overlaps and the name was looked for
     swapped     s(box, other name) x (1 - s(box, own name)), where the other name scores at least `LIKELY` and more
     duplicate   IoU of two boxes of one name, from `SAME`; no model is asked
 
@@ -24,14 +23,16 @@ from fo1.data.schema import Box, Record, TrueObject
 from fo1.data.storage import open_picture
 from fo1.errors import FO1Error
 from fo1.geometry import Boxes, as_boxes, box_containment, box_iou, clip_boxes
-from fo1.pipeline import DEFAULT_THRESHOLD, FO1
+from fo1.pipeline import FO1
 
 MISSING: Final = "missing"
 DUPLICATE: Final = "duplicate"
 SWAPPED: Final = "swapped"
 
+SURE: Final = 0.5
+"""Score from which the model counts as sure of a name."""
 LIKELY: Final = 0.2
-"""Score from which another name is set against a box's own; low, since a thing is known to be there."""
+"""Score from which another name is set against a box's own; less than `SURE`, since a thing is known to be there."""
 SAME: Final = 0.8
 """IoU from which two boxes of one name are one thing."""
 APART: Final = 0.3
@@ -44,8 +45,7 @@ MOST_NAMES: Final = 200
 """Names of the data set that a picture is asked for, the most frequent ones; its own come on top."""
 
 HOW_SCORED: Final = (
-    "score, 0 to 1: missing: as detect scores it, the root of the model's score of the name times the proposer's "
-    "score of the box, for a proposed box that overlaps no labelled one; "
+    "score, 0 to 1: missing: the model's score of the name for a proposed box that overlaps no labelled one; "
     "swapped: score of the suggested name times (1 - score of the name that it has); "
     "duplicate: IoU of the two boxes. A reason to look, not a verdict."
 )
@@ -158,12 +158,9 @@ def audit_picture(
         return ()
     size = (image.height, image.width)
     true = clip_boxes(as_boxes([one.box for one in things]), size)
-    proposals = model.propose(image, limit=PROPOSALS)
-    proposed = proposals.boxes
+    proposed = model.propose(image, limit=PROPOSALS).boxes
     scene = model.encode(image, np.concatenate([true, proposed]))
     scores = scene.scores(asked)
-    # The rule by which detect joins both scores.
-    seen = np.sqrt(scores[len(things) :] * proposals.scores[:, None])
     file = record.pictures[number].file
 
     def suspicion(what: str, box: Any, *told: Any) -> Suspicion:
@@ -185,7 +182,7 @@ def audit_picture(
     found += [
         suspicion(MISSING, proposed[place], None, name, score)
         for place, name, score in _missing(
-            record, things, true, proposed, seen[:, usable], labelled
+            record, things, true, proposed, scores[len(things) :][:, usable], labelled
         )
     ]
     return tuple(sorted(found, key=lambda one: -one.score))
@@ -260,7 +257,7 @@ def _missing(
             continue
         best = max(open_places, key=lambda p: scores[place, p])
         # The likeliest of all names must be this one: a part of a cat is no dog, however sure.
-        if scores[place, best] >= max(DEFAULT_THRESHOLD, float(scores[place].max())):
+        if scores[place, best] >= max(SURE, float(scores[place].max())):
             candidates.append((int(place), asked[best], float(scores[place, best])))
     candidates.sort(key=lambda one: -one[2])
     kept: list[tuple[int, str, float]] = []
