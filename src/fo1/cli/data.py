@@ -152,11 +152,12 @@ def _inspect(
     failed: list[str] = []
     with Progress(arguments.count, err, "samples") as progress:
         for index in range(arguments.count):
+            before = len(failed)
             try:
                 shown.append(show_sample(drawer.sample(index), collator))
             except ImageError as error:
                 failed.append(str(error))
-            progress.step(failed=len(shown) + len(failed) > index and len(failed) > 0)
+            progress.step(failed=len(failed) > before)
     for problem in failed:
         err.write(f"fo1: {problem}\n")
     page = write_samples(shown, folder)
