@@ -2,9 +2,9 @@
 
     OMP_NUM_THREADS=2 python benchmarks/training.py
 
-Real tokens are counted, not padding. FLOPs of a step are 6 x parameters that learn or pass x tokens, 4 where they are
-frozen; attention and vision encoders are not counted, so the share is a lower bound. Samples are text conversations
-of very different lengths, which is what packing is for, and drawn pictures with regions.
+Real tokens are counted, not padding. FLOPs of a step are 6 x parameters of the language model x tokens, as if every
+token reached the vocabulary; attention and vision encoders are not counted, so the share is an estimate. Samples are
+text conversations of very different lengths, which is what packing is for, and drawn pictures with regions.
 """
 
 import argparse

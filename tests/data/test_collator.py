@@ -9,7 +9,8 @@ import torch
 from fo1.data.collator import IGNORED, Batch, Collator
 from fo1.data.sample import Dialogue, Sample
 from fo1.errors import InputError
-from fo1.layout import TURN_END
+from fo1.layout import TURN_END, TURN_START
+from fo1.lexicon import Lexicon
 from tests import tiny
 from tests.training import samples
 
@@ -135,3 +136,55 @@ def test_text_of_people_does_not_break_the_sequence(processor: Any) -> None:
     batch = collate(processor, replace(samples.scene(0), dialogues=(Dialogue(turns, "general"),)))
     assert len(batch.region_index) == 3
     assert learned(processor, batch, 0)[0].count(TURN_END) == 1
+
+
+def test_a_later_question_opens_a_turn_of_its_own(processor: Any) -> None:
+    batch = collate(processor, samples.text(4))
+    told = processor.tokenizer.decode(batch.packed.ids[0][batch.packed.branch[0] == 0])
+    answered = f"Four.{TURN_END}\n{TURN_START}user\nAnd three?{TURN_END}\n{TURN_START}assistant\n"
+    assert answered in told
+
+
+def test_a_scene_goes_where_the_least_room_is_left(processor: Any) -> None:
+    def words(number: int) -> Sample:
+        turns = (("Count.", "one " * number),)
+        return replace(samples.text(), dialogues=(Dialogue(turns, "general"),))
+
+    some = [words(number) for number in (160, 100, 70, 10)]
+    a, b, c, d = ((collate(processor, *some).packed.scene == n).sum() for n in range(4))
+    limit = int(b + c + d)
+    assert a + c > limit >= a + d  # the last fits behind the first as well, with room to spare
+    rows = collate(processor, *some, pack_to=limit).packed.scene
+    assert [sorted(set(row.tolist()) - {-1}) for row in rows] == [[0], [1, 2, 3]]
+
+
+def test_queries_know_their_classes_source_by_source(processor: Any) -> None:
+    lexicon = Lexicon.load()
+    sources = ("coco", "imagenet")
+    batch = collate(processor, samples.scene(0), lexicon=lexicon, sources=sources)
+    cups = [
+        {lexicon.names(source)[number] for number in own[0]}
+        for source, own in zip(sources, batch.query_classes[0], strict=True)
+    ]
+    assert cups[0] == {"cup"}
+    assert cups[1]
+    assert cups[1] != cups[0]
+    assert [len(own) for own in batch.query_classes[0]] == [3, 3]
+    assert batch.query_classes[0][0][2] == ()  # "thing" names no class
+    assert collate(processor, samples.scene(0)).query_classes == ((),)
+
+
+def test_boxes_enter_the_host_frame_with_and_without_features(processor: Any) -> None:
+    sample = samples.scene(0, width=100, height=75)
+    own = collate(processor, sample).pictures["host_boxes"][0]
+    cached = collate(processor, replace(sample, features=torch.zeros(3, 6)))
+    assert torch.allclose(cached.pictures["host_boxes"][0], own)
+    assert not torch.allclose(own, torch.from_numpy(sample.boxes[0]))  # the frame is another one
+
+
+def test_regions_keep_their_names_and_queries_their_tasks(processor: Any) -> None:
+    some = [samples.text(), samples.scene(0)]
+    batch = collate(processor, *some)
+    assert batch.names == ((), some[1].names)
+    told = [[batch.task_names[task] for task in scene] for scene in batch.query_tasks]
+    assert told == [[], ["detect", "refer", "detect"]]
