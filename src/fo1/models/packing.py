@@ -58,12 +58,7 @@ class Packed:
 
     def steps(self) -> Tensor:
         """Return (B, T): the place of each token in its own prefix or branch, counted from 0."""
-        index = torch.arange(self.ids.shape[1], device=self.ids.device).expand_as(self.ids)
-        first = torch.ones_like(self.ids, dtype=torch.bool)
-        first[:, 1:] = (self.scene[:, 1:] != self.scene[:, :-1]) | (
-            self.branch[:, 1:] != self.branch[:, :-1]
-        )
-        return index - torch.where(first, index, 0).cummax(-1).values
+        return run_steps(self.scene, self.branch)
 
     def prefixes(self, padding: int) -> tuple[Tensor, Tensor]:
         """Return ids and mask (S, P) of the prefixes alone, padded on the right."""
@@ -93,3 +88,15 @@ class Packed:
         )  # (A, B, T)
         positions = positions.masked_fill(self.scene < 0, 0)
         return positions.reshape(*axes, *self.ids.shape)
+
+
+def run_steps(*keys: Tensor) -> Tensor:
+    """Return (B, T): the place of each token in its run, counted from 0; a run ends where one of the keys changes.
+
+    Args:
+        keys: (B, T) each.
+    """
+    first = torch.ones_like(keys[0], dtype=torch.bool)
+    first[:, 1:] = torch.stack([key[:, 1:] != key[:, :-1] for key in keys]).any(0)
+    index = torch.arange(first.shape[1], device=first.device).expand_as(first)
+    return index - torch.where(first, index, 0).cummax(-1).values

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fo1.models.configuration import ScoreHeadConfig
+from fo1.models.packing import run_steps
 from fo1.models.precision import KeepsPrecision
 
 LEAST_EVIDENCE = 0.003  # a class that the encoder does not see at all
@@ -235,10 +236,7 @@ class Branches:
 
     def steps(self) -> Tensor:
         """Return (B, T): the place of each token in its own branch, counted from 0."""
-        index = torch.arange(self.owner.shape[1], device=self.owner.device).expand_as(self.owner)
-        first = torch.ones_like(self.owner, dtype=torch.bool)
-        first[:, 1:] = self.owner[:, 1:] != self.owner[:, :-1]
-        return index - torch.where(first, index, 0).cummax(-1).values
+        return run_steps(self.owner)
 
     def ends(self, row: int) -> Tensor:
         """Return (K,) the place of each branch's last token in a row."""

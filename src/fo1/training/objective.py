@@ -22,7 +22,7 @@ from fo1.data.collator import IGNORED, Batch
 from fo1.data.sample import UNKNOWN
 from fo1.models.encoding import PictureEncoding, RegionEmbeddings
 from fo1.models.modeling import FO1ForConditionalGeneration
-from fo1.models.scoring import match_evidence
+from fo1.models.scoring import Branches
 
 LM, SCORE = "lm", "score"
 WEIGHTS: Mapping[str, float] = {LM: 1.0, SCORE: 0.5}
@@ -136,10 +136,10 @@ class Objective(nn.Module):
         first = 0
         for scene, targets in enumerate(batch.targets):
             count, queries = targets.shape
-            span, first = slice(first, first + count), first + count
+            own, first = range(first, first + count), first + count
             if regions is None or not count or not queries:
                 continue
-            logits = self._scene_logits(batch, scene, queries, states, embeddings, regions, span)
+            logits = self._scene_logits(batch, scene, states, embeddings, regions.select(own))
             losses = F.binary_cross_entropy_with_logits(
                 logits, targets.clamp(min=0), reduction="none"
             )
@@ -155,38 +155,27 @@ class Objective(nn.Module):
         self,
         batch: Batch,
         scene: int,
-        queries: int,
         states: Tensor,
         embeddings: Tensor,
         regions: RegionEmbeddings,
-        span: slice,
     ) -> Tensor:
-        """Return (N_i, K_i) logits of one scene."""
-        head, packed = self.model.score_head, batch.packed
-        assert head is not None
+        """Return (N_i, K_i) logits of one scene, cut out of its row; `regions` are its own."""
+        packed, queries = batch.packed, batch.targets[scene].shape[1]
         row = int((packed.scene == scene).any(1).nonzero()[0])
-        mine = packed.scene[row] == scene
-        branch = packed.branch[row]
-        placeholder = packed.ids[row] == self.model.config.region_placeholder_id
-        region_states = states[row, mine & (branch < 0) & placeholder]
-        asked = mine & (branch >= 0) & (branch < queries)
-        owner, places = branch[asked], asked.nonzero()[:, 0]
-        ends = torch.zeros(queries, dtype=torch.long, device=places.device)
-        ends = ends.scatter_reduce(0, owner, places, "amax", include_self=False)
-        spelt = batch.words[row, places]
-        words = embeddings.new_zeros(queries, embeddings.shape[-1])
-        words = words.index_add(0, owner[spelt], embeddings[row, places[spelt]])
-        lengths = torch.bincount(owner[spelt], minlength=queries).clamp(min=1)
-        evidence = None
-        if regions.evidence and batch.query_classes[scene]:
-            own = [source[span] for source in regions.evidence]
-            evidence = match_evidence(own, batch.query_classes[scene])
-        return head(
-            region_states,
-            regions.embeddings[span],
-            states[row, ends],
-            words / lengths[:, None].to(words.dtype),
-            evidence,
+        mine, branch = packed.scene[row] == scene, packed.branch[row]
+        prefix, asked = mine & (branch < 0), mine & (branch >= 0) & (branch < queries)
+        classes = batch.query_classes[scene]
+        shown = prefix | asked  # the queries stand right behind the prefix
+        return self.model.score_row(
+            0,
+            packed.ids[row, prefix][None],
+            Branches(
+                packed.ids[row, asked][None], branch[asked][None], batch.words[row, asked][None]
+            ),
+            states[row, shown][None],
+            embeddings[row, shown][None],
+            regions if classes else replace(regions, evidence=()),
+            classes,
         )
 
     def _untouched(self, batch: Batch, regions: RegionEmbeddings | None) -> Tensor | float:
