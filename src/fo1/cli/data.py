@@ -13,6 +13,7 @@ from fo1.data.converters import CONVERTERS, BadRows, convert, detect_format
 from fo1.data.schema import Record
 from fo1.data.storage import RecordFile, stream_records, write_records
 from fo1.errors import InputError, QueryError, short_name
+from fo1.formats.beside import write_beside
 
 RECORDS = "records"
 ACTIONS = ("inspect", "audit", "convert")
@@ -163,7 +164,7 @@ def _inspect(
     page = write_samples(shown, folder)
     drawn = summarise(shown)
     told: dict[str, Any] = {"statistics": facts.to_dict(), "drawn": drawn, "failed": failed}
-    (folder / "statistics.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    write_beside(folder / "statistics.json", json.dumps(told, indent=1) + "\n")
     if arguments.json:
         out.write(json.dumps(told | {"samples": str(page)}) + "\n")
         return bool(failed)
@@ -250,9 +251,8 @@ def _audit(
     broken = [{"file": one.file, "record": one.key, "error": one.error} for one in failed]
     table = {"how": HOW_SCORED, "model": model.name, "found": rows, "failed": broken}
     with interrupts.held():
-        (folder / "audit.json").write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
-        page = _page(rows, broken, model.name, HOW_SCORED)
-        (folder / "audit.md").write_text(page, encoding="utf-8", errors="backslashreplace")
+        write_beside(folder / "audit.json", json.dumps(table, indent=1) + "\n")
+        write_beside(folder / "audit.md", _page(rows, broken, model.name, HOW_SCORED))
     counts = {
         what: sum(row["what"] == what for row in rows)
         for what in ("missing", "duplicate", "swapped")

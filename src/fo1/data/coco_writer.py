@@ -7,6 +7,7 @@ from typing import Any
 
 from fo1.data.schema import Record
 from fo1.data.storage import open_picture
+from fo1.formats.beside import write_beside
 
 
 def to_coco(records: Iterable[Record]) -> dict[str, Any]:
@@ -53,9 +54,7 @@ def to_coco(records: Iterable[Record]) -> dict[str, Any]:
 
 
 def write_coco(records: Iterable[Record], path: Path) -> int:
-    """Write records as a COCO file, beside and then in its place; return how many pictures it has."""
+    """Write records as a COCO file; return how many pictures it has."""
     table = to_coco(records)
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(json.dumps(table) + "\n", encoding="utf-8")
-    part.replace(path)
+    write_beside(path, json.dumps(table) + "\n")
     return len(table["images"])

@@ -27,6 +27,7 @@ from fo1.data.regions import draw_regions
 from fo1.data.sample import UNKNOWN, Sample
 from fo1.data.sampling import Sampling, draw_language
 from fo1.data.schema import Record
+from fo1.formats.beside import write_beside
 from fo1.geometry import Size
 from fo1.prompts import Task
 from fo1.results import Detections
@@ -225,9 +226,7 @@ def write_samples(shown: Sequence[ShownSample], folder: Path) -> Path:
             save_picture(image, folder / files[-1])
         pages.append(_page(place, one, files))
     target = folder / "samples.md"
-    part = target.with_name(f"{target.name}.part")
-    part.write_text("\n".join(pages), encoding="utf-8", errors="backslashreplace")
-    part.replace(target)
+    write_beside(target, "\n".join(pages))
     return target
 
 

@@ -11,9 +11,7 @@ what is kept of them in memory is where they lie.
 
 import json
 import os
-import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeAlias
@@ -25,6 +23,7 @@ except ImportError:  # Windows
 
 from fo1.errors import InputError, short_name
 from fo1.evaluation.prediction import Prediction, Row
+from fo1.formats.beside import write_beside, written_beside
 
 Key: TypeAlias = tuple[str, str]
 """(contestant, key of the example)."""
@@ -116,7 +115,7 @@ class RunFolder:
         Called by one process when all others are through.
         """
         places = self.places(answers)
-        with _written_beside(self.path / ROWS) as target:
+        with written_beside(self.path / ROWS) as target:
             # Rows of contestants that this run did not ask for are kept as well.
             for line in _lines(places[key] for key in dict.fromkeys((*order, *places))):
                 target.write(line)
@@ -169,26 +168,6 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _unwritable(path, error) from error
-
-
-def write_beside(path: Path, text: str) -> None:
-    """Write a file so that it is there whole or not at all."""
-    with _written_beside(path) as file:
-        file.write(text.encode(errors="backslashreplace"))
-
-
-@contextmanager
-def _written_beside(path: Path) -> Iterator[IO[bytes]]:
-    """Yield a file that takes the place of another when all is written."""
-    beside = path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.new")
-    try:
-        with beside.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _lock(path: Path) -> IO[bytes]:

@@ -23,6 +23,7 @@ from transformers import TrainerCallback, TrainingArguments
 from fo1.data.collator import Batch
 from fo1.data.sample import Sample
 from fo1.errors import InputError, MissingExtraError
+from fo1.formats.beside import write_beside
 from fo1.models.modeling import FO1ForConditionalGeneration
 from fo1.models.processing import FO1Processor
 from fo1.tags import (
@@ -246,9 +247,7 @@ def _claim(given: Run) -> None:
                 f"{given.out} holds a run with another {other}; give the same words to go on with it, or another --out"
             )
         return
-    part = file.with_name(f"{RECIPE}.part")
-    part.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-    part.replace(file)
+    write_beside(file, json.dumps(told, indent=1) + "\n")
 
 
 def _first_difference(one: Any, other: Any, path: str = "") -> str:

@@ -21,6 +21,7 @@ from transformers import Trainer as HFTrainer
 
 from fo1.data.collator import Batch
 from fo1.data.sample import Sample
+from fo1.formats.beside import write_beside
 from fo1.training import checkpoint
 from fo1.training.objective import Objective
 from fo1.training.sharding import shard
@@ -322,9 +323,7 @@ def cut_log(file: Path, stages: Mapping[str, int]) -> None:
             continue
         if row["step"] <= stages.get(row["stage"], -1):
             kept.append(line + "\n")
-    part = file.with_name(f"{file.name}.part")
-    part.write_text("".join(kept), encoding="utf-8")
-    part.replace(file)
+    write_beside(file, "".join(kept))
 
 
 def _random_state() -> dict[str, Any]:
