@@ -7,22 +7,21 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from fo1.cli.arguments import Arguments
+from fo1.cli.data_sets import RECORDS, find_data, sources_of
 from fo1.cli.interrupts import Interrupts
 from fo1.cli.progress import Progress
-from fo1.data.converters import CONVERTERS, BadRows, convert, detect_format
+from fo1.data.converters import BadRows, convert
 from fo1.data.schema import Record
 from fo1.data.storage import RecordFile, stream_records, write_records
 from fo1.errors import InputError, QueryError, short_name
 from fo1.formats.beside import write_beside
+from fo1.formats.markdown import cell
 
-RECORDS = "records"
 ACTIONS = ("inspect", "audit", "convert")
 MOST_BAD = 10
 """Bad rows that are told one by one."""
 MOST_PICTURES = 200
 """Suspicions that get a picture."""
-PROPOSALS = 60
-"""Boxes that a proposer gives for a picture, as in training."""
 
 
 def data(arguments: Arguments, out: TextIO, err: TextIO, interrupts: Interrupts) -> bool:
@@ -47,23 +46,6 @@ def data(arguments: Arguments, out: TextIO, err: TextIO, interrupts: Interrupts)
     if arguments.action == "inspect":
         return _inspect(arguments, kind, path, folder, out, err)
     return _audit(arguments, kind, path, folder, out, err, interrupts)
-
-
-def find_data(text: str) -> tuple[str, Path]:
-    """Return format and path of [FORMAT:]PATH.
-
-    Raises:
-        InputError: there is nothing, or nothing that is known.
-    """
-    kind, sign, rest = text.partition(":")
-    if not sign or kind not in (*CONVERTERS, RECORDS) or Path(text).exists():
-        kind, rest = "", text
-    path = Path(rest)
-    if kind != RECORDS and not path.exists() and not any(sign in rest for sign in "*?["):
-        raise InputError(f"{short_name(rest)} does not exist; give a folder or a file of data")
-    if not kind and not path.exists():
-        kind = RECORDS  # a pattern; only records have them
-    return kind or detect_format(path), path
 
 
 def _read(arguments: Arguments, kind: str, path: Path, err: TextIO) -> Iterator[Record]:
@@ -133,8 +115,8 @@ def _inspect(
         write_samples,
     )
     from fo1.errors import ImageError
-    from fo1.models import FO1Config, FO1Processor
-    from fo1.pipeline.loading import find_model
+    from fo1.models import FO1Processor
+    from fo1.pipeline.loading import find_model, load_config
     from fo1.training.recipe import change
     from fo1.training.recipes import get_recipe
 
@@ -144,7 +126,7 @@ def _inspect(
     recipe = change(recipe, arguments.set or [])
     model = find_model(recipe.model)
     processor = FO1Processor.from_pretrained(model)
-    repeat = FO1Config.from_pretrained(model).repeat_regions
+    repeat = load_config(model).repeat_regions
     records = _stored(arguments, kind, path, folder, err)
     facts = statistics(records, recipe.sampling)
     collator = Collator(processor, repeat_regions=repeat, pack_to=recipe.pack_to)
@@ -181,26 +163,20 @@ def _drawer(recipe: Any, records: RecordFile, path: Path, folder: Path) -> Any:
     import torch
 
     from fo1.data.drawer import Drawer
-    from fo1.data.mixture import Mixture, Source
-    from fo1.data.negatives import Vocabulary
-    from fo1.data.proposed import ProposedRecords
-    from fo1.proposals import get_proposer
+    from fo1.data.mixture import Mixture
 
     name = path.resolve().stem or "data"
-    own: Sequence[Record] = records
-    if recipe.proposer is not None:
-        proposer = get_proposer(recipe.proposer, limit=PROPOSALS)
-        own = ProposedRecords(records, proposer, folder / "proposals")
+    sources, vocabularies = sources_of({name: records}, recipe.proposer, folder / "proposals")
 
     def features(_: str, sample: Any) -> Any:
         # The collator prepares pictures in another way where features were computed before; their values are not shown.
         return torch.zeros(sample.num_regions, 1)
 
     return Drawer(
-        Mixture([Source(name, own, len(own))]),
+        Mixture(sources),
         recipe.sampling,
         recipe.seed,
-        {name: Vocabulary.of(records)},
+        vocabularies,
         features if recipe.cache else None,
     )
 
@@ -291,21 +267,17 @@ def _page(
     rows: Sequence[dict[str, Any]], failed: Sequence[dict[str, str]], model: str, how: str
 ) -> str:
     """Return audit.md."""
-    lines = [f"# Likely label errors, seen by {_cell(model)}", "", how, ""]
+    lines = [f"# Likely label errors, seen by {cell(model)}", "", how, ""]
     lines += ["| rank | what | name | suggested | score | box | file | picture |", "|" + "---|" * 8]
     for row in rows:
         box = ", ".join(f"{side:.0f}" for side in row["box"])
         picture = f"[look]({row['picture']})" if "picture" in row else ""
         cells = [row["name"] or "", row["suggested"] or "", f"{row['score']:.2f}", box, row["file"]]
-        told = " | ".join(_cell(cell) for cell in cells)
+        told = " | ".join(cell(text) for text in cells)
         lines.append(f"| {row['rank']} | {row['what']} | {told} | {picture} |")
     if len(rows) > MOST_PICTURES:
         lines += ["", f"The first {MOST_PICTURES} have a picture."]
     if failed:
         lines += ["", "Could not be looked at:", ""]
-        lines += [f"- {_cell(one['file'])}: {_cell(one['error'])}" for one in failed]
+        lines += [f"- {cell(one['file'])}: {cell(one['error'])}" for one in failed]
     return "\n".join(lines) + "\n"
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")

@@ -7,27 +7,25 @@ import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TextIO
 
 from fo1.cli.arguments import Arguments
+from fo1.cli.data_sets import RECORDS, find_data, sources_of
 from fo1.cli.interrupts import Interrupts
 from fo1.cli.progress import Progress
 from fo1.data.coco_writer import write_coco
 from fo1.data.collator import Collator
-from fo1.data.converters import CONVERTERS, convert, detect_format
+from fo1.data.converters import convert
 from fo1.data.drawer import Drawer
-from fo1.data.mixture import Mixture, Source
-from fo1.data.negatives import Vocabulary
-from fo1.data.proposed import ProposedRecords
+from fo1.data.mixture import Mixture
 from fo1.data.schema import Record
 from fo1.data.storage import RecordFile, write_records
 from fo1.errors import InputError
 from fo1.lexicon import Lexicon
 from fo1.models import FO1ForConditionalGeneration, FO1Processor
-from fo1.pipeline.loading import LEXICON_FILE, find_model
-from fo1.proposals import get_proposer
+from fo1.pipeline.loading import find_model, load_config, load_lexicon
 from fo1.training.export import export, model_card, plot_losses
 from fo1.training.feature_cache import FeatureCache
 from fo1.training.recipe import Recipe, change, to_dict
@@ -35,10 +33,7 @@ from fo1.training.recipes import get_recipe
 from fo1.training.run import LOG, Run, run
 from fo1.visualize import save_picture
 
-RECORDS = "records"
 HELD_OUT = "held_out.json"
-PROPOSALS = 60
-"""Boxes that a proposer gives for a training picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +85,8 @@ def _data_set(text: str) -> tuple[str, str, Path]:
     name, sign, rest = text.partition("=")
     if not sign or "/" in name or Path(text).exists():
         name, rest = "", text
-    kind, sign, path = rest.partition(":")
-    if not sign or kind not in CONVERTERS or Path(rest).exists():
-        kind, path = "", rest
-    place = Path(path)
-    if not place.exists():
-        raise InputError(f"--data {path} does not exist; give a folder or a file")
-    return name or place.resolve().stem or "data", kind or detect_format(place), place
+    kind, path = find_data(rest)
+    return name or path.resolve().stem or "data", kind, path
 
 
 def train(planned: Plan, out: TextIO, err: TextIO, interrupts: Interrupts) -> int:
@@ -111,7 +101,7 @@ def train(planned: Plan, out: TextIO, err: TextIO, interrupts: Interrupts) -> in
     folder = find_model(recipe.model)
     load = _loader(folder)
     processor = FO1Processor.from_pretrained(folder)
-    lexicon = Lexicon.load(folder / LEXICON_FILE) if (folder / LEXICON_FILE).is_file() else None
+    lexicon = load_lexicon(folder)
     sources = _records(planned, err, first)
     kept, held = _split(sources, recipe)
     if first:
@@ -119,7 +109,7 @@ def train(planned: Plan, out: TextIO, err: TextIO, interrupts: Interrupts) -> in
         pictures = write_coco(held, planned.out / HELD_OUT) if held else 0
         told = ", ".join(f"{len(records):,} of {name}" for name, records in kept.items())
         err.write(f"fo1: learning from {told} records; {pictures:,} pictures are held out\n")
-    config = load().config
+    config: Any = load_config(folder)
     collator = Collator(
         processor,
         repeat_regions=config.repeat_regions,
@@ -128,7 +118,8 @@ def train(planned: Plan, out: TextIO, err: TextIO, interrupts: Interrupts) -> in
         pack_to=recipe.pack_to,
     )
     draw = _drawers(planned, kept, processor, load)
-    measure = _measure(planned, folder, processor, bool(held))
+    ask = partial(_evaluate, planned, folder, processor, lexicon)
+    measure = _measure(recipe, ask) if held else None
     steps = sum(stage.steps for stage in recipe.stages)
     with Progress(steps if first else 0, err, "steps") as progress:
         given = Run(
@@ -151,7 +142,7 @@ def train(planned: Plan, out: TextIO, err: TextIO, interrupts: Interrupts) -> in
             ) from stop
     if not first:
         return 0
-    figures = dict(_final_figures(planned, folder, processor, model)) if held else {}
+    figures = _final_figures(ask, model) if held else {}
     with interrupts.held():
         rows = [json.loads(line) for line in (planned.out / LOG).read_text("utf-8").splitlines()]
         command = shlex.join(["fo1", *planned.words])
@@ -193,10 +184,10 @@ def _records(planned: Plan, err: TextIO, first: bool) -> dict[str, RecordFile]:
     """Return the records of each data set, converted once into the folder of the run."""
     found: dict[str, RecordFile] = {}
     for name, kind, path in planned.data:
-        if kind == "records":
+        if kind == RECORDS:
             found[name] = RecordFile(path)
             continue
-        made = planned.out / RECORDS / f"{name}.jsonl"
+        made = planned.out / "records" / f"{name}.jsonl"
         if first and not made.exists():
             made.parent.mkdir(parents=True, exist_ok=True)
             arguments = planned.arguments
@@ -216,23 +207,19 @@ def _split(
     sources: Mapping[str, Sequence[Record]], recipe: Recipe
 ) -> tuple[dict[str, list[Record]], list[Record]]:
     """Return records to learn from, and pictures with looked-for names that are held out, by their keys."""
-    kept: dict[str, list[Record]] = {}
+    every = {name: list(records) for name, records in sources.items()}
     held: list[Record] = []
-    for name, records in sources.items():
-        every = list(records)
-        usable = [r for r in every if len(r.pictures) == 1 and r.looked_for and r.objects]
+    for records in every.values():
+        usable = [r for r in records if len(r.pictures) == 1 and r.looked_for and r.objects]
         count = round(recipe.held_out * len(usable))
         if recipe.held_out and len(usable) >= 4:
             count = max(count, 1)
-        chosen = sorted(usable, key=lambda record: _digest(record, recipe.seed))[:count]
-        # The same picture must not stand on both sides, whatever it is called in other records.
-        files = {record.pictures[0].file for record in chosen}
-        held += chosen
-        kept[name] = [r for r in every if not files & {p.file for p in r.pictures}]
+        held += sorted(usable, key=lambda record: _digest(record, recipe.seed))[:count]
+    # The same picture must not stand on both sides, whatever it is called in other records.
     files = {record.pictures[0].file for record in held}
     kept = {
         name: [r for r in records if not files & {p.file for p in r.pictures}]
-        for name, records in kept.items()
+        for name, records in every.items()
     }
     empty = [name for name, records in kept.items() if not records]
     if empty:
@@ -260,21 +247,14 @@ def _drawers(
     load: Callable[[], FO1ForConditionalGeneration],
 ) -> Callable[[Any], Callable[[int], Any]]:
     recipe, stored = planned.recipe, planned.out / "cache"
-    vocabularies = {name: Vocabulary.of(records) for name, records in kept.items()}
-    records: dict[str, Sequence[Record]] = dict(kept)
-    if recipe.proposer is not None:
-        proposer = get_proposer(recipe.proposer, limit=PROPOSALS)
-        records = {
-            name: ProposedRecords(own, proposer, stored / "proposals") for name, own in kept.items()
-        }
-    sources = [Source(name, own, len(own)) for name, own in records.items()]
+    sources, vocabularies = sources_of(kept, recipe.proposer, stored / "proposals")
     features = FeatureCache(cache(load), processor, stored / "features") if recipe.cache else None
 
     def drawer(stage: Any) -> Callable[[int], Any]:
-        unknown = sorted(set(stage.mixture) - set(records))
+        unknown = sorted(set(stage.mixture) - set(kept))
         if unknown:
             raise InputError(
-                f"stage {stage.name!r} mixes {unknown[0]!r}, which is no data set here; there are {', '.join(records)}"
+                f"stage {stage.name!r} mixes {unknown[0]!r}, which is no data set here; there are {', '.join(kept)}"
             )
         own = [s for s in sources if not stage.mixture or s.name in stage.mixture]
         mixture = Mixture(own, dict(stage.mixture) or None)
@@ -284,24 +264,22 @@ def _drawers(
 
 
 def _measure(
-    planned: Plan, folder: Path, processor: FO1Processor, held: bool
+    recipe: Recipe, ask: Callable[..., Any]
 ) -> Callable[[FO1ForConditionalGeneration], Mapping[str, float]] | None:
     """Return what measures a model during training, on a few of the held-out pictures."""
-    if not held or planned.recipe.measure_every is None:
+    if recipe.measure_every is None:
         return None
 
     def measure(model: FO1ForConditionalGeneration) -> Mapping[str, float]:
-        summary = _evaluate(planned, folder, processor, model, planned.recipe.measure_limit)
+        summary = ask(model, limit=recipe.measure_limit)
         return {name: one.value for name, one in summary.figures.items()}
 
     return measure
 
 
-def _final_figures(
-    planned: Plan, folder: Path, processor: FO1Processor, model: FO1ForConditionalGeneration
-) -> Mapping[str, float]:
+def _final_figures(ask: Callable[..., Any], model: FO1ForConditionalGeneration) -> dict[str, float]:
     """Return the figures of all held-out pictures, with their floor of permuted names."""
-    summary = _evaluate(planned, folder, processor, model, None, floors=True)
+    summary = ask(model, floors=True)
     figures = {f"{name} %": one.value for name, one in list(summary.figures.items())[:2]}
     for who, each in summary.bounds.items():
         if who.startswith("names permuted"):
@@ -313,16 +291,18 @@ def _evaluate(
     planned: Plan,
     folder: Path,
     processor: FO1Processor,
+    lexicon: Lexicon | None,
     model: FO1ForConditionalGeneration,
-    limit: int | None,
+    *,
+    limit: int | None = None,
     floors: bool = False,
 ) -> Any:
+    """Return the summary of a model on the held-out pictures."""
     from fo1.evaluation.runner import evaluate
     from fo1.evaluation.tasks.folder import Folder
     from fo1.pipeline import FO1
     from fo1.pipeline.engine import Engine
 
-    lexicon = Lexicon.load(folder / LEXICON_FILE) if (folder / LEXICON_FILE).is_file() else None
     task = Folder.load(planned.out / HELD_OUT)
     task = task if limit is None else task.first(limit)
     asked = FO1(Engine(str(planned.out), model.eval(), processor, lexicon), folder)

@@ -28,6 +28,7 @@ from fo1.data.sample import UNKNOWN, Sample
 from fo1.data.sampling import Sampling, draw_language
 from fo1.data.schema import Record
 from fo1.formats.beside import write_beside
+from fo1.formats.markdown import cell
 from fo1.geometry import Size
 from fo1.prompts import Task
 from fo1.results import Detections
@@ -293,7 +294,7 @@ def _pictures(sample: Sample) -> list[Image.Image]:
 
 def _page(place: int, one: ShownSample, files: Sequence[str]) -> str:
     sample = one.sample
-    lines = [f"## {place}: {_cell(sample.key)}", ""]
+    lines = [f"## {place}: {cell(sample.key)}", ""]
     for file, image in zip(files, sample.images, strict=True):
         lines += [f"![{file}]({file})", "", f"{image.width} x {image.height} pixels", ""]
     lines += [f"{one.tokens} tokens, {one.learned} learned; {sample.num_regions} regions", ""]
@@ -301,7 +302,7 @@ def _page(place: int, one: ShownSample, files: Sequence[str]) -> str:
         boxes = [box for own in sample.boxes for box in own.tolist()]
         lines += ["| region | box | shows |", "|---|---|---|"]
         lines += [
-            f"| {number} | {', '.join(f'{side:.0f}' for side in box)} | {_cell(', '.join(names))} |"
+            f"| {number} | {', '.join(f'{side:.0f}' for side in box)} | {cell(', '.join(names))} |"
             for number, (box, names) in enumerate(zip(boxes, sample.names, strict=True))
         ]
         lines.append("")
@@ -310,7 +311,7 @@ def _page(place: int, one: ShownSample, files: Sequence[str]) -> str:
         for query in sample.queries:
             kinds = [np.flatnonzero(query.targets == kind).tolist() for kind in (1, 0, UNKNOWN)]
             told = " | ".join(" ".join(map(str, regions)) or "-" for regions in kinds)
-            lines.append(f"| {_cell(query.text)} | {query.task} | {told} |")
+            lines.append(f"| {cell(query.text)} | {query.task} | {told} |")
         lines.append("")
     lines += _fenced("pictures and regions", one.prefix)
     for task, text in one.branches:
@@ -323,10 +324,6 @@ def _fenced(title: str, text: str) -> list[str]:
     longest = max(map(len, re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return [f"{title}:", "", f"{fence}text", text, fence, ""]
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 
 
 def _listed(values: dict[str, Any]) -> str:

@@ -19,7 +19,7 @@ from transformers.utils import logging as hf_logging
 from fo1.errors import CheckpointError, InputError, MissingExtraError
 from fo1.lexicon import Lexicon
 from fo1.models import FO1Config, FO1ForConditionalGeneration, FO1Processor
-from fo1.models.published.reading import PUBLISHED_MODEL_TYPE
+from fo1.models.published.reading import PUBLISHED_MODEL_TYPE, is_published, published_config
 from fo1.pipeline.engine import Engine
 from fo1.pipeline.vocabulary import Vocabulary
 
@@ -129,8 +129,7 @@ def load_engine(
                 folder, dtype=dtype, device_map=device_map
             )
         processor = FO1Processor.from_pretrained(folder)
-        lexicon = folder / LEXICON_FILE
-        loaded = Lexicon.load(lexicon) if lexicon.is_file() else None
+        loaded = load_lexicon(folder)
         vocabulary = _load_vocabulary(folder, model, processor, loaded)
     except CheckpointError:
         raise
@@ -149,6 +148,17 @@ def load_engine(
             f"{len(engine.markup.regions)}; take the tokenizer that was saved with the model"
         )
     return engine
+
+
+def load_config(folder: Path) -> FO1Config:
+    """Return the config of a model's folder, in our layout or in the published one, without its weights."""
+    return published_config(folder) if is_published(folder) else FO1Config.from_pretrained(folder)
+
+
+def load_lexicon(folder: Path) -> Lexicon | None:
+    """Return the lexicon beside a model, None where it has none."""
+    file = folder / LEXICON_FILE
+    return Lexicon.load(file) if file.is_file() else None
 
 
 def _check_kind(folder: Path) -> None:
