@@ -19,18 +19,20 @@ from pathlib import Path
 from typing import Any, Final
 
 from fo1.data.converters.conversion import BadRows
+from fo1.data.converters.picture_files import PictureFolders
 from fo1.data.converters.rows import (
     Keys,
-    drop,
     find_training_tables,
     picture_folders,
     read_picture,
+    records_of,
     source_of,
     table_rows,
 )
 from fo1.data.schema import Exchange, Record, check_record
 from fo1.errors import InputError, short_name
 from fo1.formats.limits import QUESTION_LENGTH, check_length
+from fo1.formats.tables import TableRow
 from fo1.tags import IMAGE_PLACEHOLDER, guard, neutralise
 
 ASKS: Final = frozenset(("human", "user"))
@@ -58,28 +60,29 @@ def convert_conversations(
         InputError: there is no table, or too many rows are bad.
         MissingExtraError: a table is Parquet and pyarrow is not installed.
     """
+    rows = table_rows(find_training_tables(source), bad)
     folders = picture_folders(source, pictures)
-    keys = Keys("conversations")
-    for row in table_rows(find_training_tables(source), bad):
-        try:
-            names = pictures_of(row.values)
-            said = read_said(row.values)
-            found = tuple(
-                read_picture(n, folders, f"{row.number}-{i}") for i, n in enumerate(names)
-            )
-            turns = paired(place_pictures(said, len(found)))
-            record = check_record(
-                Record(
-                    key=keys.new(row.values.get("id"), row.number),
-                    pictures=found,
-                    turns=tuple(Exchange(clean_question(q), clean_answer(a)) for q, a in turns),
-                    source=source_of(row),
-                )
-            )
-        except InputError as error:
-            drop(row, error, bad)
-            continue
-        yield record
+    yield from records_of(rows, _record, folders, Keys("conversations"), bad)
+
+
+def _record(row: TableRow, folders: PictureFolders, keys: Keys) -> Record:
+    """Return the record of a row.
+
+    Raises:
+        InputError: it is no conversation, or a picture is missing or damaged.
+    """
+    names = pictures_of(row.values)
+    said = read_said(row.values)
+    found = tuple(read_picture(n, folders, f"{row.number}-{i}") for i, n in enumerate(names))
+    turns = paired(place_pictures(said, len(found)))
+    return check_record(
+        Record(
+            key=keys.new(row.values.get("id"), row.number),
+            pictures=found,
+            turns=tuple(Exchange(clean_question(q), clean_answer(a)) for q, a in turns),
+            source=source_of(row),
+        )
+    )
 
 
 def pictures_of(values: Mapping[str, Any]) -> list[Any]:

@@ -24,10 +24,10 @@ from fo1.data.converters.picture_files import PictureFolders, is_numbers, read_b
 from fo1.data.converters.rows import (
     IMAGE,
     Keys,
-    drop,
     find_training_tables,
     picture_folders,
-    read_picture,
+    read_sized_picture,
+    records_of,
     source_of,
     table_rows,
 )
@@ -78,20 +78,12 @@ def convert_grit(source: Path, bad: BadRows, *, pictures: Path | None = None) ->
         InputError: there is no table, or too many rows are bad.
         MissingExtraError: a table is Parquet and pyarrow is not installed.
     """
-    folders = picture_folders(source, pictures)
-    keys = Keys("grit")
     files = [
         path for path in find_training_tables(source, TABLES) if not path.name.endswith(STATISTICS)
     ]
-    for row in table_rows(files, bad):
-        if row.values.get("status") not in (None, "success"):
-            continue
-        try:
-            record = _record(row, folders, keys)
-        except InputError as error:
-            drop(row, error, bad)
-            continue
-        yield record
+    rows = (row for row in table_rows(files, bad) if row.values.get("status") in (None, "success"))
+    folders = picture_folders(source, pictures)
+    yield from records_of(rows, _record, folders, Keys("grit"), bad)
 
 
 def _record(row: TableRow, folders: PictureFolders, keys: Keys) -> Record:
@@ -200,15 +192,13 @@ def _picture(row: TableRow, folders: PictureFolders) -> tuple[PictureRef, Size]:
         given = f"{key[:_SHARD_LETTERS]}/{key}.jpg"
     if given is None:
         raise ImageError("there is no 'key' and no 'image'; name the picture's file")
-    picture = read_picture(given, folders, f"{row.number}.jpg")
-    if picture.size is None:
-        raise ImageError(f"the picture {short_name(picture.file)} has no size")
+    picture, size = read_sized_picture(given, folders, f"{row.number}.jpg")
     if values.get("height") is not None and values.get("width") is not None:
         height, width = (check_whole(values[side], side, SIDES) for side in ("height", "width"))
-        true = picture.size[1] / picture.size[0]
+        true = size[1] / size[0]
         if abs(true - width / height) > _ASPECT * true:
             raise ImageError(
-                f"the picture is {picture.size[1]} x {picture.size[0]}, but its row says {width} x {height}; "
+                f"the picture is {size[1]} x {size[0]}, but its row says {width} x {height}; "
                 "it is not the one that the boxes were made on"
             )
-    return picture, picture.size
+    return picture, size

@@ -37,10 +37,10 @@ from fo1.data.converters.mask_boxes import box_of_mask
 from fo1.data.converters.picture_files import PictureFolders, is_numbers, read_box
 from fo1.data.converters.rows import (
     Keys,
-    drop,
     find_training_tables,
     picture_folders,
-    read_picture,
+    read_sized_picture,
+    records_of,
     source_of,
     table_rows,
 )
@@ -77,15 +77,9 @@ def convert_region_conversations(
         InputError: there is no table, or too many rows are bad.
         MissingExtraError: a table is Parquet and pyarrow is not installed.
     """
+    rows = table_rows(find_training_tables(source), bad)
     folders = picture_folders(source, pictures)
-    keys = Keys("regions")
-    for row in table_rows(find_training_tables(source), bad):
-        try:
-            record = _record(row, folders, keys)
-        except InputError as error:
-            drop(row, error, bad)
-            continue
-        yield record
+    yield from records_of(rows, _record, folders, Keys("regions"), bad)
 
 
 class _Regions:
@@ -227,18 +221,16 @@ def _picture(row: TableRow, folders: PictureFolders) -> tuple[PictureRef, Size]:
         given = given[0]
     if isinstance(given, str) and given.rpartition("/")[2].startswith("COCO_"):
         given = _newer_name(given, folders)
-    picture = read_picture(given, folders, str(row.number))
-    if picture.size is None:
-        raise ImageError(f"the picture {short_name(picture.file)} has no size")
+    picture, size = read_sized_picture(given, folders, str(row.number))
     told = row_size(values) or row_size(
         {"height": values.get("image_h"), "width": values.get("image_w")}
     )
-    if told is not None and told != picture.size:
+    if told is not None and told != size:
         raise ImageError(
-            f"the picture has (height, width) {picture.size}, but its row says {told}; take the picture that the "
+            f"the picture has (height, width) {size}, but its row says {told}; take the picture that the "
             "boxes were made on"
         )
-    return picture, picture.size
+    return picture, size
 
 
 def _newer_name(name: str, folders: PictureFolders) -> str:

@@ -4,17 +4,18 @@ import io
 import json
 import tarfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from fo1.data.converters.coco import NOT_FOR_TRAINING
 from fo1.data.converters.conversion import BadRows
 from fo1.data.converters.picture_files import PictureFolders
-from fo1.data.schema import PictureRef
+from fo1.data.schema import PictureRef, Record
 from fo1.errors import ImageError, InputError, short_name
 from fo1.formats.located import parse_json, read_text
 from fo1.formats.tables import TableRow, read_tables
+from fo1.geometry import Size
 from fo1.imaging import PICTURE_SUFFIXES, load_image
 
 TABLES: Final = ("*.jsonl", "*.json", "*.parquet", "*.tar")
@@ -78,6 +79,34 @@ def table_rows(files: Iterable[Path], bad: BadRows) -> Iterator[TableRow]:
         yield from table.rows
 
 
+def records_of(
+    rows: Iterable[TableRow],
+    make: Callable[[TableRow, PictureFolders, "Keys"], Record],
+    folders: PictureFolders,
+    keys: "Keys",
+    bad: BadRows,
+) -> Iterator[Record]:
+    """Yield the record of each row; rows of which none can be made are dropped.
+
+    Args:
+        rows: counted already, see `table_rows`.
+        make: of a row; raises an `InputError` that says what is wrong with it.
+        folders: where pictures lie.
+        keys: of the records.
+        bad: takes rows that cannot be used.
+
+    Raises:
+        InputError: too many rows are bad.
+    """
+    for row in rows:
+        try:
+            record = make(row, folders, keys)
+        except InputError as error:
+            drop(row, error, bad)
+            continue
+        yield record
+
+
 def drop(row: TableRow, problem: object, bad: BadRows) -> None:
     """Note a bad row; one without a line is called by its number.
 
@@ -124,6 +153,20 @@ def read_picture(value: object, folders: PictureFolders, name: str) -> PictureRe
         if isinstance(path, str):
             return folders.refer(path)
     raise ImageError(f"the picture is {short_name(repr(value), 60)}; expected a file's name")
+
+
+def read_sized_picture(
+    value: object, folders: PictureFolders, name: str
+) -> tuple[PictureRef, Size]:
+    """Return a picture as `read_picture` does, and its size, which boxes need.
+
+    Raises:
+        InputError: it is neither, missing, damaged or without a size.
+    """
+    picture = read_picture(value, folders, name)
+    if picture.size is None:
+        raise ImageError(f"the picture {short_name(picture.file)} has no size")
+    return picture, picture.size
 
 
 class Keys:
