@@ -20,12 +20,12 @@ test-all: $(VENV)/.installed-dev
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
-	$(BIN)/ruff format --check src tests recipes benchmarks
+	$(BIN)/ruff format --check src tests recipes benchmarks examples
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 fix: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
-	$(BIN)/ruff format src tests recipes benchmarks
+	$(BIN)/ruff format src tests recipes benchmarks examples
 
 install: $(VENV)/.installed
 

@@ -33,7 +33,12 @@ def main() -> None:
         file = f"{number:05d}.jpg"
         scene.image.save(args.out / file, quality=90)
         images.append(
-            {"id": number, "file_name": file, "height": scene.image.height, "width": scene.image.width}
+            {
+                "id": number,
+                "file_name": file,
+                "height": scene.image.height,
+                "width": scene.image.width,
+            }
         )
         for found in scene.objects:
             x1, y1, x2, y2 = map(float, found.box)

@@ -7,7 +7,8 @@ from pathlib import Path
 from PIL import Image
 
 from fo1 import prompts, tags
-from fo1.cli.arguments import SEPARATOR, Arguments
+from fo1.cli.arguments import Arguments
+from fo1.cli.options import SEPARATOR
 from fo1.cli.pictures import find_pictures
 from fo1.errors import InputError, QueryError, short_name
 from fo1.geometry import Boxes, check_boxes
