@@ -4,7 +4,7 @@ Source: cocodataset.org/#format-data, lvisdataset.org/dataset.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias, TypeGuard
@@ -58,6 +58,7 @@ class CocoFile:
         broken: rows that cannot be used.
         lines: of the file, on which the rows of pictures begin, by id of the picture.
         rows: how many there are of all kinds, broken ones too.
+        doubtful: by id of the picture, the names of its broken annotations; all names where one does not say its own.
     """
 
     path: Path
@@ -68,6 +69,7 @@ class CocoFile:
     broken: tuple[Broken, ...]
     lines: Mapping[int, int] = field(default_factory=dict[int, int])
     rows: int = 0
+    doubtful: Mapping[int, frozenset[str]] = field(default_factory=dict[int, frozenset[str]])
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
@@ -122,11 +124,14 @@ def read_coco(path: Path, spaces_for: str = "", *, any_ids: bool = False) -> Coc
         raise InputError(f"{path}: no category with a name; expected a COCO file of detection")
     images = _with_ids(table.rows("images"), "image", broken)
     boxes: dict[int, list[TrueBox]] = {row.value["id"]: [] for row in images}
+    usable: set[int] = set()
     for row in _with_ids(table.rows("annotations"), "annotation", broken):
         try:
             boxes[_known(row.value, "image_id", boxes)].append(_true_box(row, names))
         except ValueError as error:
             broken.append(Broken(f"annotation {row.value['id']}", str(error), row.line))
+        else:
+            usable.add(id(row))
     return CocoFile(
         path,
         names,
@@ -136,6 +141,9 @@ def read_coco(path: Path, spaces_for: str = "", *, any_ids: bool = False) -> Coc
         tuple(broken),
         {row.value["id"]: row.line for row in images},
         sum(len(table.rows(name)) for name in _LISTS),
+        _doubtful(
+            (row for row in table.rows("annotations") if id(row) not in usable), boxes, names
+        ),
     )
 
 
@@ -233,6 +241,21 @@ def _true_box(located: Located, names: Mapping[int, str]) -> TrueBox:
         raise ValueError(f"iscrowd is {str(crowd)[:60]}, need 0 or 1")
     corners = (x, y, x + width, y + height)
     return TrueBox(corners, name, bool(crowd), float(area), row["id"], located.line)
+
+
+def _doubtful(
+    broken: Iterable[Located], pictures: Collection[int], names: Mapping[int, str]
+) -> dict[int, frozenset[str]]:
+    """Return the names of broken annotations by picture, as far as they say where and what they are."""
+    found: dict[int, frozenset[str]] = {}
+    for row in broken:
+        values: Fields = row.value if isinstance(row.value, dict) else {}
+        picture, category = values.get("image_id"), values.get("category_id")
+        if is_whole(picture) and picture in pictures:
+            name = names.get(category) if is_whole(category) else None
+            doubted = names.values() if name is None else (name,)
+            found[picture] = found.get(picture, frozenset()).union(doubted)
+    return found
 
 
 def _known(row: Fields, field: str, known: Mapping[int, Any]) -> int:

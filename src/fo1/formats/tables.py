@@ -87,8 +87,12 @@ def find_tables(data: Path, *patterns: str) -> tuple[Path, ...]:
     raise InputError(f"found no {data / patterns[0]}; see docs/evaluation.md for the layout")
 
 
-def read_tables(files: Sequence[Path]) -> TableRows:
+def read_tables(files: Sequence[Path], extra: str = "eval") -> TableRows:
     """Return the rows of files of one kind, one after another.
+
+    Args:
+        files: the tables.
+        extra: of ours that brings pyarrow to whoever reads these tables.
 
     Raises:
         InputError: a file cannot be read or is no table.
@@ -96,8 +100,8 @@ def read_tables(files: Sequence[Path]) -> TableRows:
     """
     table = TableRows(tuple(files))
     for path in files:
-        read = _parquet if path.suffix == ".parquet" else _json
-        for place, line, values in read(path):
+        parquet = path.suffix == ".parquet"
+        for place, line, values in _parquet(path, extra) if parquet else _json(path):
             place, number = f"{path.name} {place}", len(table.rows) + len(table.broken)
             if isinstance(values, dict):
                 table.rows.append(TableRow(number, place, values, path, line))
@@ -125,12 +129,12 @@ def _json(path: Path) -> Iterator[tuple[str, int | None, Any]]:
                 yield f"line {number}", number, _NO_JSON
 
 
-def _parquet(path: Path) -> Iterator[tuple[str, int | None, Any]]:
+def _parquet(path: Path, extra: str) -> Iterator[tuple[str, int | None, Any]]:
     try:
         import pyarrow  # pyright: ignore[reportMissingImports]
         import pyarrow.parquet  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        raise MissingExtraError(f"reading {path.name}", "pyarrow", "eval") from error
+        raise MissingExtraError(f"reading {path.name}", "pyarrow", extra) from error
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             number = 0

@@ -89,6 +89,22 @@ def test_messages_with_roles(tmp_path: Path) -> None:
     assert record.turns == (Exchange("Be brief.\nWhat is this?", "A cat."),)
 
 
+def test_a_field_that_holds_nothing_hides_no_other(tmp_path: Path) -> None:
+    messages = [
+        {
+            "from": None,
+            "role": "user",
+            "value": None,
+            "content": [{"type": "text", "text": "Who?"}],
+        },
+        {"from": None, "role": "assistant", "value": None, "content": "A cat."},
+    ]
+    messages[0]["content"].append({"type": "image", "image": None, "path": "b.jpg"})  # pyright: ignore
+    record = only(tmp_path, {"conversations": None, "messages": messages, "image": None})
+    assert Path(record.pictures[0].file).name == "b.jpg"
+    assert record.turns == (Exchange("Who?", "A cat."),)
+
+
 def test_contents_in_parts(tmp_path: Path) -> None:
     content = [
         {"type": "image", "image": "b.jpg"},

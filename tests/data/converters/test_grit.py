@@ -63,6 +63,14 @@ def test_a_row_as_it_is_published(tmp_path: Path) -> None:
     assert is_drawn(record)
 
 
+def test_a_field_that_holds_nothing_hides_no_other(tmp_path: Path) -> None:
+    record = only(
+        tmp_path, {**GOOD, "key": None, "id": 5, "image": None, "file_name": "000373938.jpg"}
+    )
+    assert record.key == "grit/5"
+    assert Path(record.pictures[0].file).name == "000373938.jpg"
+
+
 def test_one_phrase_may_have_several_boxes_and_others_may_overlap_it(tmp_path: Path) -> None:
     row = {**GOOD, "noun_chunks": [[0, 13, *HANGER], [0, 13, *COVER], [2, 13, *HANGER]]}
     record = only(tmp_path, row)

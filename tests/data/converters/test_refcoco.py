@@ -105,6 +105,12 @@ def test_an_expression_may_mean_several_boxes_or_none(tmp_path: Path) -> None:
     assert record.phrases == (Phrase("both men", (0, 1)), Phrase("the dog", ()))
 
 
+def test_an_object_that_an_expression_lists_twice_is_meant_once(tmp_path: Path) -> None:
+    write(tmp_path, [ref(1, [12, 11, 12], "both men")], name="grefs(unc).json")
+    (record,) = read("refcoco", tmp_path)[0].values()
+    assert record.phrases == (Phrase("both men", (1, 0)),)
+
+
 BAD_REFS = {
     "no object": 7,
     "no picture": ref(9, 11, "a", image=5),
@@ -139,6 +145,7 @@ def test_a_missing_picture_is_a_bad_row(tmp_path: Path) -> None:
     assert records == {}
     assert places(bad) == [("refs(unc).p", None)] * 2  # both refs of it
     assert NAMES[1] in bad.bad[0].problem
+    assert "(instances.json:1)" in bad.bad[0].problem
 
 
 def test_too_many_bad_rows_stop_it(tmp_path: Path) -> None:
@@ -163,6 +170,17 @@ def test_several_data_sets_and_none(tmp_path: Path) -> None:
     records, bad = read("refcoco", tmp_path)
     assert list(records) == ["refcoco/1", "refcoco+/1"]
     assert bad.bad == []
+
+
+def test_a_picture_that_another_data_set_measures_with_is_left_out(tmp_path: Path) -> None:
+    write(tmp_path, [*REFS, ref(4, 13, "a cat", image=2)])
+    path = write(tmp_path / "more", [ref(5, 11, "left man", split="val"), REFS[1]])
+    path.parent.rename(tmp_path / "refcocog")
+    (tmp_path / "more/images").rename(tmp_path / "other")
+    with pytest.raises(InputError, match="no ref of the split test, only of testA, train"):
+        list(convert_refcoco(tmp_path, BadRows(), split="test"))
+    assert read("refcoco", tmp_path)[0] == {}  # 1 is measured in refcocog, 2 in refcoco
+    assert list(read("refcoco", tmp_path / "refcoco")[0]) == ["refcoco/1"]
 
 
 def test_one_expression_a_line(tmp_path: Path) -> None:

@@ -90,16 +90,27 @@ def test_numbered_regions(tmp_path: Path) -> None:
     assert is_drawn(record, 1)
 
 
+def test_a_field_that_holds_nothing_hides_no_other(tmp_path: Path) -> None:
+    record = only(
+        tmp_path, {**OSPREY, "image": None, "annotation": None, "annotations": OSPREY["annotation"]}
+    )
+    assert len(record.objects) == 2
+
+
 def test_a_mask_without_a_box(tmp_path: Path) -> None:
     annotations = [{"segmentation": POLYGON}, {"segmentation": RUNS}]
     record = only(tmp_path, {**OSPREY, "annotation": annotations})
     assert record.objects[1].box == (10, 4, 12, 12)
 
 
-def test_descriptions_without_a_conversation(tmp_path: Path) -> None:
+@pytest.mark.parametrize("conversations", [{}, {"conversations": []}])
+def test_descriptions_without_a_conversation(tmp_path: Path, conversations: dict[str, Any]) -> None:
     described = ["<region2>: A dog in  <image>.", "<region1>: A cat: grey."]
-    row = {**OSPREY, "description": described, "conversations": []}
+    row = {**OSPREY, "description": described}
+    del row["conversations"]
+    row |= conversations
     record = only(tmp_path, row)
+    assert detect_format(tmp_path) == "region-conversations"
     assert record.turns == ()
     assert [one.descriptions for one in record.objects] == [
         ("A cat: grey.",),

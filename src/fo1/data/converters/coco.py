@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fo1.data.converters.conversion import BadRows
+from fo1.data.converters.known_names import known_names
 from fo1.data.converters.picture_files import PictureFolders, read_box
 from fo1.data.schema import PictureRef, Record, TrueObject, check_record
 from fo1.errors import InputError
@@ -78,12 +79,15 @@ def convert_coco(source: Path, bad: BadRows, *, pictures: Path | None = None) ->
             bad.drop(path, line, error)
             continue
         keys.add(key)
+        objects, doubtful = true_objects(file, number, picture, bad, {})
+        known = known_names(file.vocabulary, objects, doubtful)
         yield check_record(
             Record(
                 key=key,
                 pictures=(picture,),
-                objects=true_objects(file, number, picture, bad, {}),
-                looked_for=file.vocabulary,
+                objects=objects,
+                looked_for=known.looked_for,
+                partial=known.partial,
                 source=f"{path.name}:{line}",
             )
         )
@@ -169,8 +173,8 @@ def true_objects(
     picture: PictureRef,
     bad: BadRows,
     names: dict[str, tuple[str, ...]],
-) -> tuple[TrueObject, ...]:
-    """Return the boxes of a picture; those that hold nothing are bad rows.
+) -> tuple[tuple[TrueObject, ...], frozenset[str]]:
+    """Return the boxes of a picture, and the names of those that cannot be used; boxes of nothing are bad rows.
 
     Args:
         file: the annotations.
@@ -183,14 +187,16 @@ def true_objects(
         InputError: too many rows are bad.
     """
     found: list[TrueObject] = []
+    doubtful = set(file.doubtful.get(number, ()))
     for one in file.boxes[number]:
         try:
             box = read_box(one.box, picture.size, what=f"bbox of annotation {one.number}")
         except InputError as error:
             bad.drop(file.path, one.line, error)
+            doubtful.add(one.name)
             continue
         found.append(TrueObject(box, names.get(one.name, (one.name,)), crowd=one.crowd))
-    return tuple(found)
+    return tuple(found), frozenset(doubtful)
 
 
 def _side(value: Any, what: str) -> int:

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from fo1.data.converters.coco import refer_picture
 from fo1.data.converters.conversion import BadRows
+from fo1.data.converters.known_names import known_names
 from fo1.data.converters.picture_files import PictureFolders, is_numbers, read_box
 from fo1.data.schema import Record, TrueObject, check_record
 from fo1.errors import InputError, short_name
@@ -71,12 +72,16 @@ def convert_coco_text(
             bad.drop(path, row.line, error)
             continue
         number = _id(row)
+        rows = of_image.get(number, [])
+        objects = tuple(_objects(path, rows, picture.size, bad))
+        known = known_names((NAME,), objects, (NAME,) if len(objects) < len(rows) else ())
         yield check_record(
             Record(
                 key=f"coco-text/{number}",
                 pictures=(picture,),
-                objects=tuple(_objects(path, of_image.get(number, []), picture.size, bad)),
-                looked_for=(NAME,),
+                objects=objects,
+                looked_for=known.looked_for,
+                partial=known.partial,
                 source=f"{path.name}:{row.line}",
             )
         )

@@ -23,6 +23,7 @@ from fo1.data.converters.picture_files import PictureFolders
 from fo1.data.converters.rows import (
     Keys,
     find_training_tables,
+    first_of,
     picture_folders,
     read_picture,
     records_of,
@@ -100,7 +101,7 @@ def pictures_of(values: Mapping[str, Any]) -> list[Any]:
         content = message.get("content") if isinstance(message, dict) else None
         for part in content if isinstance(content, list) else ():
             if isinstance(part, dict) and part.get("type") in ("image", "image_url"):
-                named = part.get("image", part.get("image_url", part.get("path")))
+                named = first_of(part, "image", "image_url", "path")
                 found.append(
                     named.get("url") if isinstance(named, dict) and "url" in named else named
                 )
@@ -118,8 +119,8 @@ def read_said(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     for number, message in enumerate(messages_of(values)):
         if not isinstance(message, dict):
             raise InputError(f"message {number} is a {type(message).__name__}; expected an object")
-        role = message.get("from", message.get("role"))
-        text = _text(message.get("value", message.get("content")), number)
+        role = first_of(message, "from", "role")
+        text = _text(first_of(message, "value", "content"), number)
         if role == SYSTEM and number == 0:
             system = text.strip()
             continue
@@ -226,7 +227,7 @@ def messages_of(values: Mapping[str, Any]) -> list[Any]:
     Raises:
         InputError: it has none.
     """
-    found = values.get("conversations", values.get("messages"))
+    found = first_of(values, "conversations", "messages")
     if not isinstance(found, list) or not found:
         raise InputError("no 'conversations' or 'messages'; expected a list of messages")
     return found

@@ -59,7 +59,7 @@ def convert_counts(source: Path, bad: BadRows, *, pictures: Path | None = None) 
     files = _find_tables(source)
     root = source if source.is_dir() else source.parent
     finder = _Pictures((pictures or root, root))
-    table = read_tables(files)
+    table = read_tables(files, "train")
     bad.seen(len(table.rows) + len(table.broken))
     for one in table.broken:
         bad.drop(one.file or files[0], one.line, one.problem)

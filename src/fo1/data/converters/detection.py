@@ -30,6 +30,7 @@ _MOST_FILES = 20
 _COLUMNS = (
     *("key", "turns", "looked_for", "noun_chunks", "ref_exps", "conversations", "messages"),
     *("number", "count", "label", "question", "text", "caption", "bbox", "sent", "points"),
+    *("description", "annotation"),
 )
 _BOX_FIELDS = {
     "annotation",
@@ -148,6 +149,8 @@ def _of_fields(fields: set[str]) -> str | None:
         return "grit"
     if fields & {"conversations", "messages"}:
         return "region-conversations" if fields & _BOX_FIELDS else "conversations"
+    if {"description", "annotation"} <= fields:
+        return "region-conversations"
     if "key" in fields and fields & {"pictures", "turns", "captions", "looked_for"}:
         return RECORDS
     if "sent" in fields and "bbox" in fields:

@@ -25,6 +25,7 @@ from fo1.data.converters.rows import (
     IMAGE,
     Keys,
     find_training_tables,
+    first_of,
     picture_folders,
     read_sized_picture,
     records_of,
@@ -108,7 +109,7 @@ def _record(row: TableRow, folders: PictureFolders, keys: Keys) -> Record:
             said.setdefault(one.objects[0], {})[one.text] = None
     return check_record(
         Record(
-            key=keys.new(row.values.get("key", row.values.get("id")), row.number),
+            key=keys.new(first_of(row.values, "key", "id"), row.number),
             pictures=(picture,),
             objects=tuple(
                 TrueObject(box, descriptions=tuple(said.get(number, ())))
@@ -186,7 +187,7 @@ def _entries(
 
 def _picture(row: TableRow, folders: PictureFolders) -> tuple[PictureRef, Size]:
     values = row.values
-    given = values.get(IMAGE, values.get("file_name"))
+    given = first_of(values, IMAGE, "file_name")
     key = values.get("key")
     if given is None and isinstance(key, str) and key.strip():
         given = f"{key[:_SHARD_LETTERS]}/{key}.jpg"

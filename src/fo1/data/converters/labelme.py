@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fo1.data.converters.conversion import BadRows
+from fo1.data.converters.known_names import known_names
 from fo1.data.converters.picture_files import PictureFolders, box_around, is_numbers, read_box
 from fo1.data.schema import Box, PictureRef, Record, TrueObject, check_record
 from fo1.errors import ImageError, InputError, short_name
@@ -74,12 +75,16 @@ def convert_labelme(
         except InputError as error:
             bad.drop(path, None, error)
             continue
+        doubtful: set[str] = set()
+        objects = tuple(_objects(path, shapes, picture.size, bad, vocabulary, doubtful))
+        known = known_names(vocabulary, objects, doubtful)
         yield check_record(
             Record(
                 key=f"labelme/{path.relative_to(root).with_suffix('').as_posix()}",
                 pictures=(picture,),
-                objects=tuple(_objects(path, shapes, picture.size, bad)),
-                looked_for=vocabulary,
+                objects=objects,
+                looked_for=known.looked_for,
+                partial=known.partial,
                 source=path.name,
             )
         )
@@ -152,14 +157,22 @@ def read_shape(shape: Any, size: Size | None) -> tuple[str, Box]:
 
 
 def _objects(
-    path: Path, shapes: list[Located], size: Size | None, bad: BadRows
+    path: Path,
+    shapes: list[Located],
+    size: Size | None,
+    bad: BadRows,
+    vocabulary: tuple[str, ...],
+    doubtful: set[str],
 ) -> Iterator[TrueObject]:
+    """Yield the objects of a file; `doubtful` takes the labels of shapes that cannot be used."""
     groups: dict[Any, list[tuple[str, Box]]] = {}
     for number, row in enumerate(shapes):
         try:
             name, box = read_shape(row.value, size)
         except InputError as error:
             bad.drop(path, row.line, error)
+            label = _label(row)
+            doubtful.update(vocabulary if label is None else (label,))
             continue
         group = row.value.get("group_id")
         alone = not isinstance(group, int | str) or group == ""
@@ -177,12 +190,17 @@ def _vocabulary(paths: list[Path]) -> tuple[str, ...]:
         except InputError:
             continue  # told when it is read again
         for row in rows:
-            label = row.value.get("label") if isinstance(row.value, dict) else None
-            try:
-                found[read_name(label)] = None
-            except ValueError:
-                continue
+            if (label := _label(row)) is not None:
+                found[label] = None
     return tuple(sorted(found))
+
+
+def _label(row: Located) -> str | None:
+    """Return the label of a shape; None if it has none that can be used."""
+    try:
+        return read_name(row.value.get("label") if isinstance(row.value, dict) else None)
+    except ValueError:
+        return None
 
 
 def _size(values: Mapping[str, Any]) -> Size | None:

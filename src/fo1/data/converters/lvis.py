@@ -73,10 +73,10 @@ def convert_lvis(source: Path, bad: BadRows, *, pictures: Path | None = None) ->
         except InputError as error:
             bad.drop(path, line, error)
             continue
-        objects = true_objects(file, number, picture, bad, names)
+        objects, doubtful = true_objects(file, number, picture, bad, names)
         shown = {name for one in objects for name in one.names}
         there = [one.name for one in file.boxes[number] if shown.issuperset(names[one.name])]
-        known = known_names(names, owners, there, negative, partial)
+        known = known_names(names, owners, there, set(negative) - doubtful, doubtful.union(partial))
         yield check_record(
             Record(
                 key=f"lvis/{number}",

@@ -6,8 +6,9 @@
 
 Or one JSON line per expression, for example refcoco_train.jsonl: {"image", "sent", "bbox" (xyxy), "height", "width"}.
 
-Only refs of the training split are read. A picture that also has refs of another split is left out, since the split
-"google" divides objects and not pictures. Every box of a picture is annotated, so all names were looked for; of the
+Only refs of the training split are read. A picture that also has refs of another split, in any of the data sets that
+are read together, is left out: the split "google" divides objects and not pictures, and the data sets share pictures.
+Every box of a picture is annotated, so all names were looked for; of the
 JSON lines only what is meant is known.
 
 Sources: lichengunc/refer, refer.py (layout and keys); henghuiding/ReLA, grefer.py (several boxes or none);
@@ -15,13 +16,14 @@ QwenLM/Qwen-VL, eval_mm/evaluate_grounding.py (one line per expression).
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from fo1.data.converters.coco import count_broken, refer_picture
 from fo1.data.converters.conversion import BadRows
 from fo1.data.converters.expressions import clear_phrases
+from fo1.data.converters.known_names import known_names
 from fo1.data.converters.picture_files import PictureFolders, read_box
 from fo1.data.converters.rows import Keys, drop, source_of
 from fo1.data.schema import Box, Phrase, Record, TrueObject, check_record
@@ -63,7 +65,10 @@ def convert_refcoco(
         InputError: there is no file of expressions, it is something else, or too many rows are bad.
     """
     names: dict[str, int] = {}
-    for path in find_refs(source):
+    paths = find_refs(source)
+    tables = {path: _read_refs(path, split) for path in paths if path.suffix != ".jsonl"}
+    measured = {number for table in tables.values() for number in _of_other_splits(table, split)}
+    for path in paths:
         folder = path.absolute().parent.name
         if path.suffix == ".jsonl":
             folder = path.stem
@@ -73,7 +78,7 @@ def convert_refcoco(
         if path.suffix == ".jsonl":
             yield from _of_lines(path, Keys(prefix), folders, bad)
         else:
-            yield from _of_refs(path, split, prefix, folders, bad)
+            yield from _of_refs(tables[path], split, measured, prefix, folders, bad)
 
 
 def find_refs(source: Path) -> tuple[Path, ...]:
@@ -102,35 +107,67 @@ def _folders(path: Path, pictures: Path | None) -> list[Path]:
     return [*(one for one in named if one.is_dir()), folder / "images", folder]
 
 
+def _read_refs(path: Path, split: str) -> TableRows:
+    """Return the refs of a file, of all splits.
+
+    Raises:
+        InputError: it is no such file, or has refs of other splits alone.
+    """
+    table = (
+        read_pickle(path)
+        if path.suffix in (".p", ".pkl", ".pickle")
+        else read_tables([path], "train")
+    )
+    _check_split(table, path, split)
+    return table
+
+
+def _of_other_splits(table: TableRows, split: str) -> Iterator[int]:
+    """Yield the pictures of refs that are not to be read."""
+    for row in table.rows:
+        kind, number = row.values.get("split"), row.values.get("image_id")
+        if isinstance(kind, str) and kind != split and isinstance(number, int):
+            yield number
+
+
 def _of_refs(
-    path: Path, split: str, prefix: str, folders: PictureFolders, bad: BadRows
+    table: TableRows,
+    split: str,
+    measured: Collection[int],
+    prefix: str,
+    folders: PictureFolders,
+    bad: BadRows,
 ) -> Iterator[Record]:
-    table = read_pickle(path) if path.suffix in (".p", ".pkl", ".pickle") else read_tables([path])
+    (path,) = table.files
     file = read_coco(path.parent / "instances.json")
     count_broken(file, bad)
     bad.seen(len(table.broken))
     for one in table.broken:
         bad.drop(path, one.line, one.problem)
-    _check_split(table, path, split)
-    refs = _by_picture(table, path, split, bad)
+    refs = _by_picture(table, split, bad)
     rows = {row["id"]: row for row in file.pictures}
     for number, own in refs.items():
+        if number in measured:
+            continue
         try:
             if number not in rows:
                 raise InputError(f"instances.json has no image {number}")
             picture = refer_picture(rows[number], folders)
         except InputError as error:
+            place = f" ({file.path.name}:{file.lines[number]})" if number in rows else ""
             for row in own:
-                drop(row, error, bad)
+                drop(row, f"{error}{place}", bad)
             continue
-        objects, places = _objects(file, number, picture.size, bad)
+        objects, places, doubtful = _objects(file, number, picture.size, bad)
+        known = known_names(file.vocabulary, objects, doubtful)
         yield check_record(
             Record(
                 key=f"{prefix}/{number}",
                 pictures=(picture,),
                 objects=objects,
                 phrases=clear_phrases(_phrases(own, places, bad)),
-                looked_for=file.vocabulary,
+                looked_for=known.looked_for,
+                partial=known.partial,
                 source=source_of(own[0]),
             )
         )
@@ -148,19 +185,14 @@ def _check_split(table: TableRows, path: Path, split: str) -> None:
         )
 
 
-def _by_picture(
-    table: TableRows, path: Path, split: str, bad: BadRows
-) -> dict[int, list[TableRow]]:
-    """Return the refs of a split by picture, without pictures that others share."""
+def _by_picture(table: TableRows, split: str, bad: BadRows) -> dict[int, list[TableRow]]:
+    """Return the refs of a split by picture."""
     found: dict[int, list[TableRow]] = defaultdict(list)
-    shared: set[Any] = set()
     seen: set[int] = set()
     for row in table.rows:
-        own = TableRow(row.number, row.place, row.values, path, row.line)
+        own = TableRow(row.number, row.place, row.values, table.files[0], row.line)
         kind = row.values.get("split")
         if isinstance(kind, str) and kind != split:
-            number = row.values.get("image_id")
-            shared |= {number} if isinstance(number, int) else set()
             continue
         bad.seen()
         try:
@@ -173,24 +205,26 @@ def _by_picture(
             drop(own, error, bad)
             continue
         found[image].append(own)
-    return {number: rows for number, rows in found.items() if number not in shared}
+    return found
 
 
 def _objects(
     file: CocoFile, number: int, size: Any, bad: BadRows
-) -> tuple[tuple[TrueObject, ...], dict[int, int]]:
-    """Return the objects of a picture, and the place of each by its annotation."""
+) -> tuple[tuple[TrueObject, ...], dict[int, int], set[str]]:
+    """Return the objects of a picture, the place of each by its annotation, and the names of unusable ones."""
     objects: list[TrueObject] = []
     places: dict[int, int] = {}
+    doubtful = set(file.doubtful.get(number, ()))
     for one in file.boxes.get(number, ()):
         try:
             box = read_box(one.box, size, what=f"bbox of annotation {one.number}")
         except InputError as error:
             bad.drop(file.path, one.line, error)
+            doubtful.add(one.name)
             continue
         places[one.number] = len(objects)
         objects.append(TrueObject(box, (one.name,), crowd=one.crowd))
-    return tuple(objects), places
+    return tuple(objects), places, doubtful
 
 
 def _phrases(rows: Iterable[TableRow], places: dict[int, int], bad: BadRows) -> Iterator[Phrase]:
@@ -201,6 +235,7 @@ def _phrases(rows: Iterable[TableRow], places: dict[int, int], bad: BadRows) -> 
             if not meant or any(type(one) is not int for one in meant):
                 raise InputError(f"'ann_id' is {str(meant)[:40]}; expected numbers, or [-1]")
             meant = [] if meant == NOTHING else meant
+            meant = list(dict.fromkeys(meant))
             missing = [one for one in meant if one not in places]
             if missing:
                 raise InputError(f"its picture has no usable annotation {missing[0]}")
@@ -223,7 +258,7 @@ def _sentence(sentence: object) -> str:
 
 
 def _of_lines(path: Path, keys: Keys, folders: PictureFolders, bad: BadRows) -> Iterator[Record]:
-    table = read_tables([path])
+    table = read_tables([path], "train")
     bad.seen(len(table.rows) + len(table.broken))
     for one in table.broken:
         bad.drop(path, one.line, one.problem)

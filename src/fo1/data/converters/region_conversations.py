@@ -38,6 +38,7 @@ from fo1.data.converters.picture_files import PictureFolders, is_numbers, read_b
 from fo1.data.converters.rows import (
     Keys,
     find_training_tables,
+    first_of,
     picture_folders,
     read_sized_picture,
     records_of,
@@ -100,7 +101,7 @@ class _Regions:
         self.lists: list[list[int]] | None = None
         self.shares = False
         self.used = 0
-        rows = next((values[name] for name in ANNOTATIONS if values.get(name) is not None), None)
+        rows = first_of(values, *ANNOTATIONS)
         lists = values.get(BOX_LISTS)
         if rows is not None:
             if not isinstance(rows, list):
@@ -216,7 +217,7 @@ def _record(row: TableRow, folders: PictureFolders, keys: Keys) -> Record:
 
 def _picture(row: TableRow, folders: PictureFolders) -> tuple[PictureRef, Size]:
     values = row.values
-    given = values.get("image", values.get("file_name"))
+    given = first_of(values, "image", "file_name")
     if isinstance(given, list) and len(given) == 1:
         given = given[0]
     if isinstance(given, str) and given.rpartition("/")[2].startswith("COCO_"):

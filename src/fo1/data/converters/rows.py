@@ -6,7 +6,7 @@ import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from fo1.data.converters.coco import NOT_FOR_TRAINING
 from fo1.data.converters.conversion import BadRows
@@ -72,7 +72,7 @@ def table_rows(files: Iterable[Path], bad: BadRows) -> Iterator[TableRow]:
             bad.seen()
             yield row
             continue
-        table = read_tables([path])
+        table = read_tables([path], "train")
         bad.seen(len(table.rows) + len(table.broken))
         for one in table.broken:
             bad.drop(path, one.line, one.problem)
@@ -105,6 +105,11 @@ def records_of(
             drop(row, error, bad)
             continue
         yield record
+
+
+def first_of(values: Mapping[str, Any], *names: str) -> Any:
+    """Return the first of several fields that holds something; None if none does."""
+    return next((values[name] for name in names if values.get(name) is not None), None)
 
 
 def drop(row: TableRow, problem: object, bad: BadRows) -> None:

@@ -21,6 +21,7 @@ from typing import Any, Final
 from fo1.data.converters.coco import row_size
 from fo1.data.converters.conversion import BadRows
 from fo1.data.converters.picture_files import PictureFolders, is_numbers, read_box
+from fo1.data.converters.rows import first_of
 from fo1.data.schema import Box, PictureRef, Record, TrueObject, check_record
 from fo1.errors import InputError, short_name
 from fo1.formats.limits import read_name
@@ -111,7 +112,7 @@ def _picture_id(row: object) -> int:
     """Return the id of a picture, which older files call "id"."""
     if not isinstance(row, Mapping):
         raise InputError(f"the row is {short_name(str(row), 40)}; expected an object")
-    number = row.get("image_id", row.get("id"))
+    number = first_of(row, "image_id", "id")
     if isinstance(number, bool) or not isinstance(number, int):
         raise InputError(f"'image_id' is {short_name(str(number), 40)}; expected a number")
     return number
@@ -148,9 +149,10 @@ def _objects(
     bad: BadRows,
 ) -> Iterator[TrueObject]:
     for line, one in _things(path, row, bad):
-        number = one.get("object_id", one.get("id"))
+        number = first_of(one, "object_id", "id")
         try:
-            named = one.get("names", [one.get("name")])
+            named = one.get("names")
+            named = [one.get("name")] if named is None else named
             if not isinstance(named, list) or not named:
                 raise InputError(f"'names' is {short_name(str(named), 40)}; expected texts")
             names = tuple(dict.fromkeys(read_name(name, "a name") for name in named))

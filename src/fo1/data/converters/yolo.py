@@ -15,11 +15,12 @@ Source: docs.ultralytics.com/datasets/detect and /segment.
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
 from fo1.data.converters.conversion import BadRows
+from fo1.data.converters.known_names import known_names
 from fo1.data.converters.picture_files import box_around, picture_size, read_box
 from fo1.data.converters.yolo_folder import label_file, read_folder
 from fo1.data.schema import Box, PictureRef, Record, TrueObject, check_record
@@ -52,13 +53,16 @@ def convert_yolo(source: Path, bad: BadRows, *, pictures: Path | None = None) ->
             bad.drop(path, None, error)
             continue
         labels = label_file(path)
-        objects = tuple(_objects(labels, folder.names, size, bad)) if labels else ()
+        doubtful: set[str] = set()
+        objects = tuple(_objects(labels, folder.names, size, bad, doubtful)) if labels else ()
+        known = known_names(vocabulary, objects, doubtful)
         yield check_record(
             Record(
                 key=f"yolo/{Path(os.path.relpath(path, folder.root)).as_posix()}",
                 pictures=(PictureRef(os.path.abspath(path), size),),
                 objects=objects,
-                looked_for=vocabulary,
+                looked_for=known.looked_for,
+                partial=known.partial,
                 source=labels.name if labels else path.name,
             )
         )
@@ -107,11 +111,15 @@ def _box(shares: list[float], size: Size) -> Box:
     return read_box(box, size)
 
 
-def _objects(path: Path, names: dict[int, str], size: Size, bad: BadRows) -> Iterator[TrueObject]:
+def _objects(
+    path: Path, names: dict[int, str], size: Size, bad: BadRows, doubtful: set[str]
+) -> Iterator[TrueObject]:
+    """Yield the objects of a label file; `doubtful` takes the names of lines that cannot be used."""
     try:
         text = read_text(path)
     except InputError as error:
         bad.drop(path, None, error)
+        doubtful.update(names.values())
         return
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
@@ -121,3 +129,11 @@ def _objects(path: Path, names: dict[int, str], size: Size, bad: BadRows) -> Ite
             yield read_line(line, names, size)
         except InputError as error:
             bad.drop(path, number, error)
+            doubtful.update(_named(line, names))
+
+
+def _named(line: str, names: dict[int, str]) -> Iterable[str]:
+    """Return the name of a line whose box cannot be used; all names where its class is no number of one."""
+    word = line.split()[0]
+    number = int(word) if word.isascii() and word.isdigit() and len(word) < 10 else -1
+    return (names[number],) if number in names else names.values()
