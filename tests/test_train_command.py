@@ -1,5 +1,7 @@
 """`fo1 train` by its public door: wrong use is told in one line, and a run ends in a model that is used at once."""
 
+import base64
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -70,3 +72,38 @@ def test_a_coco_folder_becomes_a_model(
     detect = ["detect", str(coco / "1.png"), "-q", "zorp", "--model", str(out), "--json"]
     assert main([*detect, "--proposer", "grid"]) == 0
     assert json.loads(capsys.readouterr().out)["task"] == "detect"
+    moved = tmp_path / "elsewhere" / coco.name
+    moved.parent.mkdir()
+    coco.rename(moved)
+    words[words.index(str(coco))] = str(moved)
+    words += ["--set", "bf16=false", "--set", "sampling.order=raster"]
+    assert main(words) == 0  # nothing is left to learn, but the pictures are measured again
+    assert json.loads(capsys.readouterr().out)["figures"] == told["figures"]
+    annotations = moved / "annotations.json"
+    annotations.write_text(annotations.read_text().replace("zorp", "zarp"))
+    (out / "records" / f"{coco.name}.jsonl").unlink()
+    assert main(words) == 2
+    assert "holds a run with another data.drawn" in capsys.readouterr().err
+
+
+def test_pictures_inside_the_data_are_learned_from_and_held_out(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As LabelMe keeps them, here all under one name."""
+    data = tmp_path / "drawn"
+    data.mkdir()
+    for number in range(8):
+        held = io.BytesIO()
+        tiny.picture(96, 80, seed=number).save(held, format="PNG")
+        shape = {"label": "zorp", "shape_type": "rectangle", "points": [[10, 10], [40, 50]]}
+        values = {"shapes": [shape], "imagePath": "image.png", "imageHeight": 80, "imageWidth": 96}
+        values["imageData"] = base64.b64encode(held.getvalue()).decode()
+        (data / f"{number}.json").write_text(json.dumps(values))
+    out = tmp_path / "model"
+    words = ["train", "--data", str(data), "--out", str(out), "--model", str(folder), "--json"]
+    for setting in ("stages.*.steps=1", "stages.*.batch=2", "micro_batch=2", "proposer=grid"):
+        words += ["--set", setting]
+    assert main([*words, "--set", "bf16=false"]) == 0
+    assert "AP %" in json.loads(capsys.readouterr().out)["figures"]
+    assert (out / "held_out/000001.png").exists()
+    assert "drawn | 7" in (out / "README.md").read_text()

@@ -221,6 +221,20 @@ def test_picture_inside_alone_cannot_be_referred_to(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("suffix", KINDS)
+def test_what_is_inside_is_kept_inside_and_files_are_named(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / "b.png").write_bytes(encoded(1))
+    (tmp_path / "a.png").write_bytes(encoded(2))  # another one than that inside
+    both = (PictureRef("a.png", data=encoded(0)), PictureRef("b.png"))
+    path = tmp_path / f"a{suffix}"
+    write_records([replace(bare(0), pictures=both)], path, pictures="keep", root=tmp_path)
+    (found,) = RecordFile(path)
+    assert found.pictures[0].data == encoded(0)
+    if suffix != ".tar":
+        assert (found.pictures[1].file, found.pictures[1].data) == (str(tmp_path / "b.png"), None)
+    assert np.array_equal(open_picture(found, 1), Image.open(io.BytesIO(encoded(1))))
+
+
 # Whole or not at all
 
 
@@ -272,7 +286,7 @@ def test_no_records_are_a_file_too(tmp_path: Path, suffix: str) -> None:
         ("a.json", {}, "unknown ending; expected one of .jsonl"),
         ("a.jsonl.gz", {}, "cannot write a.jsonl.gz; give .jsonl"),
         ("none/a.tar", {}, "is missing; create it"),
-        ("a.tar", {"pictures": "copy"}, "expected 'refer' or 'embed'"),
+        ("a.tar", {"pictures": "copy"}, "expected 'refer', 'embed' or 'keep'"),
         ("a.tar", {"shard_size": 0}, "shard_size is 0"),
         ("folder.tar", {}, "is a folder; give a file name"),
     ],

@@ -83,7 +83,7 @@ def _convert(arguments: Arguments, kind: str, path: Path, out: TextIO, err: Text
         raise InputError(f"{short_name(str(path))} would be written over itself; give another file")
     if target.parent != Path() and not target.parent.is_dir():
         target.parent.mkdir(parents=True, exist_ok=True)
-    pictures = "embed" if arguments.embed else "refer"
+    pictures = "embed" if arguments.embed else "keep"
     count = write_records(_read(arguments, kind, path, err), target, pictures=pictures)
     if arguments.json:
         out.write(json.dumps({"out": str(target), "records": count, "format": kind}) + "\n")
@@ -97,7 +97,7 @@ def _stored(arguments: Arguments, kind: str, path: Path, folder: Path, err: Text
     made = folder / "records.jsonl"
     if kind == RECORDS and not path.is_dir() and path.resolve() == made.resolve():
         return RecordFile(path)
-    write_records(_read(arguments, kind, path, err), made, pictures="refer")
+    write_records(_read(arguments, kind, path, err), made, pictures="keep")
     return RecordFile(made)
 
 

@@ -47,5 +47,5 @@ def sources_of(
     vocabularies = {name: Vocabulary.of(own) for name, own in records.items()}
     if proposer is not None:
         made = get_proposer(proposer, limit=PROPOSALS)
-        records = {name: ProposedRecords(own, made, folder) for name, own in records.items()}
+        records = {name: ProposedRecords(own, made, folder, name) for name, own in records.items()}
     return [Source(name, own, len(own)) for name, own in records.items()], vocabularies

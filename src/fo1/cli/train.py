@@ -5,7 +5,7 @@ import json
 import os
 import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -19,10 +19,13 @@ from fo1.data.coco_writer import write_coco
 from fo1.data.collator import Collator
 from fo1.data.converters import convert
 from fo1.data.drawer import Drawer
-from fo1.data.mixture import Mixture
+from fo1.data.held_out import hold_out
+from fo1.data.mixture import Mixture, Source
+from fo1.data.negatives import Vocabulary
 from fo1.data.schema import Record
 from fo1.data.storage import RecordFile, write_records
 from fo1.errors import InputError
+from fo1.formats.beside import write_beside
 from fo1.lexicon import Lexicon
 from fo1.models import FO1ForConditionalGeneration, FO1Processor
 from fo1.pipeline.loading import find_model, load_config, load_lexicon
@@ -31,6 +34,8 @@ from fo1.training.feature_cache import FeatureCache
 from fo1.training.recipe import Recipe, change, to_dict
 from fo1.training.recipes import get_recipe
 from fo1.training.run import LOG, Run, run
+from fo1.training.stages import Stage
+from fo1.training.trainer import DrawSample
 from fo1.visualize import save_picture
 
 HELD_OUT = "held_out.json"
@@ -103,7 +108,7 @@ def train(planned: Plan, out: TextIO, err: TextIO, interrupts: Interrupts) -> in
     processor = FO1Processor.from_pretrained(folder)
     lexicon = load_lexicon(folder)
     sources = _records(planned, err, first)
-    kept, held = _split(sources, recipe)
+    kept, held = hold_out(sources, recipe.held_out, recipe.seed)
     if first:
         planned.out.mkdir(parents=True, exist_ok=True)
         pictures = write_coco(held, planned.out / HELD_OUT) if held else 0
@@ -117,7 +122,10 @@ def train(planned: Plan, out: TextIO, err: TextIO, interrupts: Interrupts) -> in
         sources=config.score_config.evidence_sources if config.score_config and lexicon else (),
         pack_to=recipe.pack_to,
     )
-    draw = _drawers(planned, kept, processor, load)
+    stored = planned.out / "cache"
+    made, vocabularies = sources_of(kept, recipe.proposer, stored / "proposals")
+    features = FeatureCache(cache(load), processor, stored / "features") if recipe.cache else None
+    draw = _drawers(recipe, made, vocabularies, features)
     ask = partial(_evaluate, planned, folder, processor, lexicon)
     measure = _measure(recipe, ask) if held else None
     steps = sum(stage.steps for stage in recipe.stages)
@@ -130,7 +138,7 @@ def train(planned: Plan, out: TextIO, err: TextIO, interrupts: Interrupts) -> in
             collator=collator,
             out=planned.out,
             measure=measure,
-            facts={"data": {name: _fingerprint(records) for name, records in kept.items()}},
+            facts={"data": {name: _fingerprint(records) for name, records in sources.items()}},
             callbacks=(_progress(progress, recipe),),
         )
         try:
@@ -148,9 +156,7 @@ def train(planned: Plan, out: TextIO, err: TextIO, interrupts: Interrupts) -> in
         command = shlex.join(["fo1", *planned.words])
         counts = {name: len(records) for name, records in kept.items()}
         card = model_card(to_dict(recipe), command, counts, figures, rows)
-        names = {
-            n for records in kept.values() for r in records for o in r.objects for n in o.names
-        }
+        names = {name for vocabulary in vocabularies.values() for name in vocabulary.counts}
         model.config.region_order = recipe.sampling.order
         save_picture(plot_losses(rows), planned.out / "losses.png")
         export(model, processor, folder, planned.out, names, card)
@@ -188,73 +194,57 @@ def _records(planned: Plan, err: TextIO, first: bool) -> dict[str, RecordFile]:
             found[name] = RecordFile(path)
             continue
         made = planned.out / "records" / f"{name}.jsonl"
-        if first and not made.exists():
+        if first and not _is_converted(made, path):
             made.parent.mkdir(parents=True, exist_ok=True)
             arguments = planned.arguments
             pictures = None if arguments.pictures is None else Path(arguments.pictures)
             conversion = convert(kind, path, pictures=pictures, max_bad=arguments.max_bad)
-            count = write_records(conversion, made, pictures="refer")
+            made.unlink(missing_ok=True)
+            write_beside(_source_file(made), str(path.resolve()))
+            count = write_records(conversion, made, pictures="keep")
             bad = conversion.bad.bad
             told = f"; {len(bad):,} rows cannot be used, the first: {bad[0]}" if bad else ""
             err.write(f"fo1: {name}: {count:,} records from {kind} data{told}\n")
-        while not made.exists():  # another process converts
+        while not _is_converted(made, path):  # another process does it
             time.sleep(0.2)
         found[name] = RecordFile(made)
     return found
 
 
-def _split(
-    sources: Mapping[str, Sequence[Record]], recipe: Recipe
-) -> tuple[dict[str, list[Record]], list[Record]]:
-    """Return records to learn from, and pictures with looked-for names that are held out, by their keys."""
-    every = {name: list(records) for name, records in sources.items()}
-    held: list[Record] = []
-    for records in every.values():
-        usable = [r for r in records if len(r.pictures) == 1 and r.looked_for and r.objects]
-        count = round(recipe.held_out * len(usable))
-        if recipe.held_out and len(usable) >= 4:
-            count = max(count, 1)
-        held += sorted(usable, key=lambda record: _digest(record, recipe.seed))[:count]
-    # The same picture must not stand on both sides, whatever it is called in other records.
-    files = {record.pictures[0].file for record in held}
-    kept = {
-        name: [r for r in records if not files & {p.file for p in r.pictures}]
-        for name, records in every.items()
-    }
-    empty = [name for name, records in kept.items() if not records]
-    if empty:
-        raise InputError(
-            f"{empty[0]} has no record left to learn from; give more, or --set held_out=0"
-        )
-    return kept, held
+def _source_file(made: Path) -> Path:
+    """Return the file that says where the data of converted records lay, for they name its pictures."""
+    return made.with_suffix(".source")
 
 
-def _digest(record: Record, seed: int) -> str:
-    return hashlib.sha256(f"{seed}/{record.key}".encode()).hexdigest()
+def _is_converted(made: Path, path: Path) -> bool:
+    source = _source_file(made)
+    return made.exists() and source.exists() and source.read_text("utf-8") == str(path.resolve())
 
 
-def _fingerprint(records: Sequence[Record]) -> str:
+def _fingerprint(records: Iterable[Record]) -> str:
+    """Return a text that changes with the records and stays when the folder of their pictures moves."""
     digest = hashlib.sha256()
     for record in records:
-        digest.update(json.dumps(record.to_dict(), sort_keys=True).encode())
+        values = record.to_dict()
+        for picture in values.get("pictures", ()):
+            picture["file"] = Path(picture["file"]).name
+        digest.update(json.dumps(values, sort_keys=True).encode())
     return digest.hexdigest()
 
 
 def _drawers(
-    planned: Plan,
-    kept: Mapping[str, Sequence[Record]],
-    processor: FO1Processor,
-    load: Callable[[], FO1ForConditionalGeneration],
-) -> Callable[[Any], Callable[[int], Any]]:
-    recipe, stored = planned.recipe, planned.out / "cache"
-    sources, vocabularies = sources_of(kept, recipe.proposer, stored / "proposals")
-    features = FeatureCache(cache(load), processor, stored / "features") if recipe.cache else None
+    recipe: Recipe,
+    sources: Sequence[Source],
+    vocabularies: Mapping[str, Vocabulary],
+    features: FeatureCache | None,
+) -> Callable[[Stage], DrawSample]:
+    known = [source.name for source in sources]
 
-    def drawer(stage: Any) -> Callable[[int], Any]:
-        unknown = sorted(set(stage.mixture) - set(kept))
+    def drawer(stage: Stage) -> DrawSample:
+        unknown = sorted(set(stage.mixture) - set(known))
         if unknown:
             raise InputError(
-                f"stage {stage.name!r} mixes {unknown[0]!r}, which is no data set here; there are {', '.join(kept)}"
+                f"stage {stage.name!r} mixes {unknown[0]!r}, which is no data set here; there are {', '.join(known)}"
             )
         own = [s for s in sources if not stage.mixture or s.name in stage.mixture]
         mixture = Mixture(own, dict(stage.mixture) or None)

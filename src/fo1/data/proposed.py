@@ -22,10 +22,13 @@ class ProposedRecords(Sequence[Record]):
         records: any records.
         proposer: where boxes come from.
         folder: what was found is kept there, one file per record.
+        source: name of the records, since records of two sources may have one key.
     """
 
-    def __init__(self, records: Sequence[Record], proposer: Proposer, folder: Path):
-        self.records, self.proposer, self.folder = records, proposer, folder
+    def __init__(
+        self, records: Sequence[Record], proposer: Proposer, folder: Path, source: str = ""
+    ) -> None:
+        self.records, self.proposer, self.folder, self.source = records, proposer, folder, source
 
     def __len__(self) -> int:
         return len(self.records)
@@ -43,7 +46,9 @@ class ProposedRecords(Sequence[Record]):
         return replace(record, proposals=self._propose(record))
 
     def _propose(self, record: Record) -> tuple[Proposals, ...]:
-        digest = hashlib.sha256(f"{self.proposer.name}/{record.key}".encode()).hexdigest()[:24]
+        digest = hashlib.sha256(
+            f"{self.proposer.name}/{self.source}/{record.key}".encode()
+        ).hexdigest()[:24]
         file = self.folder / f"{digest}.npz"
         count = len(record.pictures)
         if file.exists():

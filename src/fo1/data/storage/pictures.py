@@ -64,14 +64,18 @@ def located(record: Record, folder: Path) -> Record:
     )
 
 
-def referring(record: Record, root: Path | None, folder: Path) -> Record:
-    """Return a record, for a file in a folder, that names its pictures and holds none.
+def referring(
+    record: Record, root: Path | None, folder: Path, *, keep_inside: bool = False
+) -> Record:
+    """Return a record, for a file in a folder, that names its pictures and holds none, or those that it held before.
 
     Raises:
         InputError: a picture is inside the record alone.
     """
 
     def refer(one: PictureRef) -> PictureRef:
+        if keep_inside and one.data is not None:
+            return one
         path = full_path(one.file, root)
         if one.data is not None and not os.path.isfile(path):
             raise InputError(

@@ -46,7 +46,7 @@ def write_records(
     records: Iterable[Record],
     path: str | os.PathLike[str],
     *,
-    pictures: Literal["refer", "embed"],
+    pictures: Literal["refer", "embed", "keep"],
     shard_size: int | None = None,
     root: Path | None = None,
 ) -> int:
@@ -58,7 +58,7 @@ def write_records(
         records: are taken one after another.
         path: ends in .jsonl, .parquet or .tar; "train-%06d.tar" names shards.
         pictures: "refer" names their files, relative where they lie in the folder of `path`; "embed" puts their
-            bytes inside.
+            bytes inside; "keep" leaves inside what is inside and names the others' files.
         shard_size: records of one shard; without it, one file, or `SHARD_SIZE` where `path` is a pattern.
         root: folder that relative paths of the records start from; None for the current one.
 
@@ -71,8 +71,8 @@ def write_records(
     make = _WRITERS.get(suffix_of(target))
     if make is None:
         raise InputError(f"cannot write {target.name}; give .jsonl, .parquet or .tar")
-    if pictures not in ("refer", "embed"):
-        raise InputError(f"pictures is {pictures!r}; expected 'refer' or 'embed'")
+    if pictures not in ("refer", "embed", "keep"):
+        raise InputError(f"pictures is {pictures!r}; expected 'refer', 'embed' or 'keep'")
     if shard_size is not None and shard_size < 1:
         raise InputError(f"shard_size is {shard_size}; expected 1 or more")
     if shard_size is None and is_pattern(target):
@@ -85,7 +85,8 @@ def write_records(
                 if pictures == "embed":
                     shards.write(embedding(record, root))
                 else:
-                    shards.write(referring(record, root, target.parent))
+                    inside = pictures == "keep"
+                    shards.write(referring(record, root, target.parent, keep_inside=inside))
         except BaseException:
             with suppress(Exception):  # what it writes is thrown away; the first error is told
                 shards.close()
