@@ -23,7 +23,9 @@ def attach(model: FO1ForConditionalGeneration, adapter: Adapter) -> None:
     decoder = model.vlm.get_decoder()
     if adapter.four_bit:
         _to_four_bit(decoder)
-    names = sorted({n.rpartition(".")[2] for n, m in decoder.named_modules() if _is_linear(m)})
+    names = sorted(
+        {n.rpartition(".")[2] for n, m in decoder.named_modules() if isinstance(m, nn.Linear)}
+    )
     config = LoraConfig(
         r=adapter.rank,
         lora_alpha=adapter.alpha,
@@ -64,10 +66,6 @@ def _full(base: Any) -> torch.Tensor:
     from peft.utils.integrations import dequantize_module_weight
 
     return dequantize_module_weight(base).detach()
-
-
-def _is_linear(module: nn.Module) -> bool:
-    return isinstance(module, nn.Linear)
 
 
 def _to_four_bit(decoder: nn.Module) -> None:
