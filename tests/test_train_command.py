@@ -86,6 +86,34 @@ def test_a_coco_folder_becomes_a_model(
     assert "holds a run with another data.drawn" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("recipe", ["lora_1gpu", "qwen2_5_vl_3b_8gpu"])
+def test_the_large_recipes_run_on_a_tiny_host(
+    recipe: str, coco: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With their own packing, bf16 and gradient checkpointing; measured at every step."""
+    out = tmp_path / "model"
+    words = ["train", recipe, "--data", str(coco), "--out", str(out), "--model", str(folder)]
+    settings = ("stages.*.steps=2", "stages.*.batch=4", "workers=1", "measure_every=1")
+    for setting in (*settings, "measure_limit=1", "proposer=grid"):
+        words += ["--set", setting]
+    assert main(words) == 0
+    err = capsys.readouterr().err
+    assert err.count("fo1: AP ") == 4
+    assert "2 of 4 steps" in err or "4 of 4 steps" in err
+    rows = [json.loads(line) for line in (out / "measured.jsonl").read_text().splitlines()]
+    assert [(row["stage"], row["step"]) for row in rows] == [
+        ("alignment", 1),
+        ("alignment", 2),
+        ("perception", 1),
+        ("perception", 2),
+    ]
+    assert all(0 <= row["AP"] <= 100 for row in rows)
+    names = set(json.loads((out / "log.jsonl").read_text().splitlines()[0]))
+    assert {"lm", "score", "lm/detect"} <= names
+    detect = ["detect", str(coco / "1.png"), "-q", "zorp", "--model", str(out), "--json"]
+    assert main([*detect, "--proposer", "grid"]) == 0
+
+
 def test_pictures_inside_the_data_are_learned_from_and_held_out(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,5 +1,7 @@
 """Adapters train in place of the language model, and a merged model computes what the adapted one computed."""
 
+import json
+import math
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,26 @@ def test_a_merged_model_computes_what_the_adapted_one_did(four_bit: bool) -> Non
     assert set(dict(model.named_parameters())) == set(
         dict(tiny.make_model(score=True).named_parameters())
     )
+
+
+def test_a_four_bit_run_ends_in_full_layers_of_which_old_tokens_are_untouched(
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("bitsandbytes")
+    before = tiny.make_model(score=True)
+    after = run(lora(tmp_path, Adapter(rank=4, alpha=8, four_bit=True)))
+    old, new = dict(before.named_parameters()), dict(after.named_parameters())
+    assert {n: p.shape for n, p in old.items()} == {n: p.shape for n, p in new.items()}
+    assert all(p.dtype == torch.float32 for p in new.values())
+    table = "vlm.model.language_model.embed_tokens.weight"
+    rows = (new[table] != old[table]).any(1).nonzero().flatten().tolist()
+    assert rows
+    assert set(rows) <= set(new_tokens(tiny.make_processor(), 100))
+    losses = [
+        json.loads(line)["loss"] for line in (tmp_path / "log.jsonl").read_text().splitlines()
+    ]
+    assert len(losses) == 3
+    assert all(map(math.isfinite, losses))
 
 
 def test_own_rows_learn_what_a_masked_matrix_learns() -> None:

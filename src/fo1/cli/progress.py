@@ -22,6 +22,7 @@ class Progress:
 
     def __init__(self, total: int, err: TextIO, unit: str = "pictures") -> None:
         self.total, self.done, self.failed, self.unit = total, 0, 0, unit
+        self._skipped = 0
         self._err = err
         self._bar: tqdm | None = None
         self._begun = self._told = time.monotonic()
@@ -55,6 +56,14 @@ class Progress:
         if self._bar is not None:
             self._bar.refresh()
 
+    def skip(self, count: int) -> None:
+        """Count what was done in an earlier run; it says nothing about how fast this one is."""
+        self.done += count
+        self._skipped += count
+        if self._bar is not None:
+            self._bar.initial += count
+            self._bar.update(count)
+
     def step(self, *, failed: bool) -> None:
         """Count one more picture."""
         self.done += 1
@@ -64,7 +73,7 @@ class Progress:
                 self._bar.set_postfix_str(f"{self.failed} failed", refresh=False)
             self._bar.update()
         elif 1 < self.total != self.done and time.monotonic() - self._told >= _SECONDS:
-            rate = self.done / (time.monotonic() - self._begun)
+            rate = (self.done - self._skipped) / (time.monotonic() - self._begun)
             left = tqdm.format_interval((self.total - self.done) / rate)
             self._tell(f", {rate:.2g} per second, {left} left")
 

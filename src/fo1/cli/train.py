@@ -127,9 +127,18 @@ def train(planned: Plan, out: TextIO, err: TextIO, interrupts: Interrupts) -> in
     features = FeatureCache(cache(load), processor, stored / "features") if recipe.cache else None
     draw = _drawers(recipe, made, vocabularies, features)
     ask = partial(_evaluate, planned, folder, processor, lexicon)
-    measure = _measure(recipe, ask) if held else None
     steps = sum(stage.steps for stage in recipe.stages)
     with Progress(steps if first else 0, err, "steps") as progress:
+
+        def measure(model: FO1ForConditionalGeneration) -> Mapping[str, float]:
+            summary = ask(model, limit=recipe.measure_limit)
+            figures = {name: one.value for name, one in summary.figures.items()}
+            if first:
+                told = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+                with progress.aside():
+                    err.write(f"fo1: {told}\n")
+            return figures
+
         given = Run(
             recipe=recipe,
             load=load,
@@ -137,7 +146,7 @@ def train(planned: Plan, out: TextIO, err: TextIO, interrupts: Interrupts) -> in
             draw=draw,
             collator=collator,
             out=planned.out,
-            measure=measure,
+            measure=measure if held and recipe.measure_every else None,
             facts={"data": {name: _fingerprint(records) for name, records in sources.items()}},
             callbacks=(_progress(progress, recipe),),
         )
@@ -253,20 +262,6 @@ def _drawers(
     return drawer
 
 
-def _measure(
-    recipe: Recipe, ask: Callable[..., Any]
-) -> Callable[[FO1ForConditionalGeneration], Mapping[str, float]] | None:
-    """Return what measures a model during training, on a few of the held-out pictures."""
-    if recipe.measure_every is None:
-        return None
-
-    def measure(model: FO1ForConditionalGeneration) -> Mapping[str, float]:
-        summary = ask(model, limit=recipe.measure_limit)
-        return {name: one.value for name, one in summary.figures.items()}
-
-    return measure
-
-
 def _final_figures(ask: Callable[..., Any], model: FO1ForConditionalGeneration) -> dict[str, float]:
     """Return the figures of all held-out pictures, with their floor of permuted names."""
     summary = ask(model, floors=True)
@@ -307,10 +302,12 @@ def _progress(progress: Progress, recipe: Recipe) -> Any:
     class Told(TrainerCallback):
         """Counts the steps for people."""
 
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             stage = Path(args.output_dir).name.partition("-")[2]
-            for _step in range(before[stage] + state.global_step - progress.done):
-                progress.step(failed=False)
+            progress.skip(before[stage] + state.global_step - progress.done)
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            progress.step(failed=False)
 
     return Told()
 

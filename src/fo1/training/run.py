@@ -2,6 +2,7 @@
 
     OUT/run.json                      the recipe and what a repetition needs
     OUT/log.jsonl                     losses of every step
+    OUT/measured.jsonl                figures of evaluations during training, where the recipe asks for them
     OUT/stages/1-alignment/           checkpoints of a stage; the last one is what it learned
     OUT/                              in the end the model itself: config, weights, processor, README.md, losses.png
 
@@ -19,10 +20,11 @@ from typing import Any, TypeAlias
 
 import torch
 from transformers import TrainerCallback, TrainingArguments
+from transformers.integrations import integration_utils
 
 from fo1.data.collator import Batch
 from fo1.data.sample import Sample
-from fo1.errors import InputError, MissingExtraError
+from fo1.errors import InputError, MissingExtraError, short_name
 from fo1.formats.beside import write_beside
 from fo1.models.modeling import FO1ForConditionalGeneration
 from fo1.models.processing import FO1Processor
@@ -47,7 +49,7 @@ Load: TypeAlias = Callable[[], FO1ForConditionalGeneration]
 MeasureModel: TypeAlias = Callable[[FO1ForConditionalGeneration], Mapping[str, float]]
 """Returns figures of a model."""
 
-LOG, RECIPE, STAGES = "log.jsonl", "run.json", "stages"
+LOG, MEASURED, RECIPE, STAGES = "log.jsonl", "measured.jsonl", "run.json", "stages"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,7 +101,8 @@ def run(given: Run) -> FO1ForConditionalGeneration:
     }
     if rank == 0:
         steps = {n: checkpoint.step_of(path) for n, path in reached.items() if path is not None}
-        cut_log(given.out / LOG, steps)
+        for file in (LOG, MEASURED):
+            cut_log(given.out / file, steps)
     for number, stage in enumerate(given.recipe.stages):
         found = reached[stage.name]
         if found is None or checkpoint.step_of(found) < stage.steps:
@@ -188,6 +191,7 @@ def _train(given: Run, number: int, found: Path | None) -> None:
     folder = _folder(given, number)
     folder.mkdir(parents=True, exist_ok=True)
     measure = given.measure
+    _check_trackers(recipe.report_to)
     trainer = StageTrainer(
         Objective(model) if given.make_objective is None else given.make_objective(model, stage),
         stage,
@@ -198,6 +202,7 @@ def _train(given: Run, number: int, found: Path | None) -> None:
         learned=set(groups),
         first=sum(one.steps * one.batch for one in recipe.stages[:number]),
         log=given.out / LOG,
+        measured=given.out / MEASURED,
         sharded=recipe.sharded and int(os.environ.get("WORLD_SIZE", "1")) > 1,
         measure=None if measure is None else lambda: measure(model),
         measure_every=recipe.measure_every,
@@ -207,6 +212,19 @@ def _train(given: Run, number: int, found: Path | None) -> None:
     trainer.train(resume_from_checkpoint=str(found) if found else None)
     if checkpoint.step_of(checkpoint.latest(folder) or folder) < stage.steps:
         trainer.save_now()
+
+
+def _check_trackers(names: Sequence[str]) -> None:
+    """Raises an InputError if the trainer would not know one, or lacks its package."""
+    known = integration_utils.INTEGRATION_TO_CALLBACK
+    for name in names:
+        if name not in known:
+            raise InputError(f"report_to names {name!r}; give one of {', '.join(sorted(known))}")
+        try:
+            known[name]()
+        except (ImportError, RuntimeError) as error:
+            told = " ".join(str(error).split())
+            raise InputError(f"report_to={name} cannot be used: {short_name(told, 200)}") from error
 
 
 def _prepare(model: FO1ForConditionalGeneration, processor: FO1Processor, stage: Stage) -> None:

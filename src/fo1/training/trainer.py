@@ -60,6 +60,7 @@ class StageTrainer(HFTrainer):
         learned: names of all parameters that this or an earlier stage trains.
         first: number of the stage's first sample.
         log: file that gets the losses of every step.
+        measured: file that gets the figures of every evaluation.
         sharded: share out the parameters among processes (FSDP2).
         measure: evaluates the model.
         measure_every: steps between two evaluations; None for none.
@@ -79,6 +80,7 @@ class StageTrainer(HFTrainer):
         learned: set[str],
         first: int,
         log: Path,
+        measured: Path,
         sharded: bool = False,
         measure: Measure | None = None,
         measure_every: int | None = None,
@@ -102,9 +104,10 @@ class StageTrainer(HFTrainer):
         self.groups = dict(groups)
         self.learned = learned
         self.measure = measure
-        self.log_file = log
+        self.log_file, self.measured_file = log, measured
         self.counts: dict[str, float] = {}
         self.sums: dict[str, Tensor] = {}
+        self.latest: dict[str, float] = {}
         self.add_callback(_EveryStep(self, measure_every if measure else None))
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
@@ -222,10 +225,29 @@ class StageTrainer(HFTrainer):
         if self.measure is None:
             return {}
         state = _random_state()
-        figures = {f"eval_{name}": value for name, value in self.measure().items()}
+        figures = dict(self.measure())
         _set_random_state(state)
-        self.log(figures)
-        return figures
+        if self.args.process_index == 0:
+            self._append(self.measured_file, figures)
+        told = {f"eval_{name}": value for name, value in figures.items()}
+        self.log(told)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, told)
+        return told
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Hand figures to the trackers of `report_to`; with its loss go all losses of the latest step, by task."""
+        super().log({**self.latest, **logs} if "loss" in logs else logs, start_time)
+
+    def note_step(self) -> None:
+        """Write the losses of the step that was just made."""
+        self.latest = self.step_losses()
+        if self.args.process_index == 0:
+            self._append(self.log_file, self.latest)
+
+    def _append(self, file: Path, values: Mapping[str, float]) -> None:
+        row = {"stage": self.stage.name, "step": self.state.global_step, **values}
+        with file.open("a", encoding="utf-8") as opened:
+            opened.write(json.dumps(row) + "\n")
 
     def save_now(self) -> None:
         """Write a checkpoint of the step that was made last."""
@@ -297,11 +319,7 @@ class _EveryStep(TrainerCallback):
         self.trainer, self.every = trainer, every
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        losses = self.trainer.step_losses()
-        if args.process_index == 0:
-            row = {"stage": self.trainer.stage.name, "step": state.global_step, **losses}
-            with self.trainer.log_file.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+        self.trainer.note_step()
         if self.every and (state.global_step % self.every == 0):
             control.should_evaluate = True
 
