@@ -121,12 +121,6 @@ def test_features_go_by_record_variant_and_boxes(mixture: Mixture) -> None:
     assert len(names) == 2 * 3 * 2
 
 
-def test_a_source_may_have_settings_of_its_own(mixture: Mixture) -> None:
-    made = drawer(mixture, Sampling(), by_source={"seen": Sampling(most_regions=2)})
-    samples = [made.sample(i) for i in range(16)]
-    assert {s.num_regions for s in samples if s.key != "talk"} == {2}
-
-
 def test_a_picture_that_is_gone_is_named(mixture: Mixture) -> None:
     lost = replace(scene(), pictures=(PictureRef("gone.png", SIZE),))
     with pytest.raises(ImageError, match=r"gone\.png"):

@@ -269,7 +269,7 @@ def test_an_unsure_name_costs_no_loss_and_a_partial_one_only_where_it_shows() ->
         looked_for=("dog", "wolf", "cat"),
         partial=("cat",),
     )
-    switches = Sampling(truth=1, jitter=0, distractors=8)
+    switches = Sampling(truth=1, jitter=0, distractors=8, fewer_regions=False)
     regions = draw_regions(record, switches, np.random.default_rng(1), [SIZE])
     known = Known(record, regions, switches, vocabulary(record), np.random.default_rng(0))
     dog, cat = regions_for(regions, (0, 1))

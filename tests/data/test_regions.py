@@ -1,5 +1,7 @@
 """Which box is what, against the table of `fo1.data.regions` read line by line."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -38,11 +40,12 @@ SWITCHES = st.builds(
     miss=st.sampled_from([0.2, 0.4]),
     duplicate=st.sampled_from([0.9, 2.0]),
     most_regions=st.sampled_from([0, 3, 100]),
+    fewer_regions=st.booleans(),
     order=st.sampled_from(["any", "raster", "score"]),
 )
 SEEDS = st.integers(0, 2**32 - 1)
-EXACT = Sampling(truth=1, jitter=0, distractors=0)
-FOUND = Sampling(truth=0, distractors=0)
+EXACT = Sampling(truth=1, jitter=0, distractors=0, fewer_regions=False)
+FOUND = Sampling(truth=0, distractors=0, fewer_regions=False)
 
 
 def regions_of(record: Record, switches: Sampling, seed: int = 0) -> RegionSet:
@@ -244,11 +247,27 @@ def test_a_thing_that_nobody_named_may_be_anything_that_was_not_looked_for() -> 
 
 
 def test_the_cap_keeps_true_boxes_then_the_best_proposals() -> None:
-    switches = Sampling(truth=1, jitter=0, distractors=6, most_regions=4)
+    switches = replace(EXACT, distractors=6, most_regions=4)
     for seed in range(20):
         regions = regions_of(scene(), switches, seed)
         assert sorted(regions.shows.tolist()) == [NOBODY, 0, 1, 2]
         assert regions.boxes[regions.shows == NOBODY].tolist() == [MOST]  # NEAR is a duplicate
+
+
+def test_every_other_picture_gets_fewer_regions_but_all_its_true_boxes() -> None:
+    """Models that saw one number of regions only fail at others."""
+    record = scene()
+    fewer = replace(EXACT, distractors=6, fewer_regions=True)
+    drawn = [regions_of(record, fewer, seed) for seed in range(60)]
+    counts = [len(one) for one in drawn]
+    things = len(record.objects)
+    assert min(counts) >= things
+    assert len(set(counts)) > 4
+    assert 20 <= sum(count == max(counts) for count in counts) <= 45
+    for one in drawn:
+        assert {*range(things)} <= set(one.shows.tolist())
+    off = replace(fewer, fewer_regions=False)
+    assert {len(regions_of(record, off, seed)) for seed in range(60)} == {max(counts)}
 
 
 def test_proposals_without_area_are_no_regions() -> None:
@@ -312,7 +331,7 @@ def test_an_order_by_score_does_not_give_the_true_boxes_away(proposed: bool) -> 
 def test_a_true_box_has_the_score_of_the_proposal_that_meets_it() -> None:
     record = scene(proposals=(proposals(NOTHING, DOG_PART, NEAR),))  # 0.9, 0.5, 0.1
     for seed in range(10):
-        regions = regions_of(record, Sampling(truth=1, order="score", distractors=0), seed)
+        regions = regions_of(record, replace(EXACT, jitter=0.1, order="score"), seed)
         dog, cat = regions_for(regions, (DOG, CAT))
         assert dog < cat
         assert row(regions, NOTHING) <= 1  # the second cat, which none meets, may stand before

@@ -31,7 +31,7 @@ from tests.data.records import (
 )
 
 TRUTH = np.array([one.box for one in scene().objects], np.float32)
-EXACT = Sampling(truth=1, jitter=0, distractors=0, positives=9, synonyms=False)
+EXACT = Sampling(truth=1, jitter=0, distractors=0, positives=9, synonyms=False, fewer_regions=False)
 DETECT = replace(EXACT, tasks={"detect": 1.0}, dialogues=4)
 
 
@@ -118,6 +118,13 @@ SWITCHES = (
         replace(EXACT, most_regions=4),
         100,
         lambda s: s.num_regions == 4 and named_regions(s) == 3,
+    ),
+    Switch(
+        "fewer_regions",
+        replace(EXACT, fewer_regions=True),
+        False,
+        lambda s: s.num_regions == named_regions(s) == 3,
+        always=False,
     ),
     Switch("order", replace(EXACT, order="raster"), "any", in_rows),
     Switch("positives", EXACT, 0, lambda s: "dog" in texts(s)),

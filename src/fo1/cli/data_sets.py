@@ -10,11 +10,10 @@ from fo1.data.proposed import ProposedRecords
 from fo1.data.schema import Record
 from fo1.errors import InputError, short_name
 from fo1.proposals import get_proposer
+from fo1.proposals.base import DEFAULT_LIMIT
 
 RECORDS = "records"
 """Format of our own files."""
-PROPOSALS = 60
-"""Boxes that a proposer gives for a picture."""
 
 
 def find_data(text: str) -> tuple[str, Path]:
@@ -46,6 +45,6 @@ def sources_of(
     """
     vocabularies = {name: Vocabulary.of(own) for name, own in records.items()}
     if proposer is not None:
-        made = get_proposer(proposer, limit=PROPOSALS)
+        made = get_proposer(proposer, limit=DEFAULT_LIMIT)
         records = {name: ProposedRecords(own, made, folder, name) for name, own in records.items()}
     return [Source(name, own, len(own)) for name, own in records.items()], vocabularies

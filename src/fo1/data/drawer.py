@@ -5,7 +5,7 @@ mixture -> record -> regions (seeded by record and variant) -> language (seeded 
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import Tensor
@@ -27,11 +27,10 @@ class Drawer:
 
     Args:
         mixture: which record stands at which index.
-        settings: how records become samples; by source where `by_source` names it.
+        settings: how records become samples.
         seed: of everything that is drawn.
         vocabulary: by source, for negatives.
         features: of frozen encoders, computed once; needs `settings.variants`.
-        by_source: other settings for some sources.
     """
 
     mixture: Mixture
@@ -39,7 +38,6 @@ class Drawer:
     seed: int
     vocabulary: Mapping[str, Vocabulary]
     features: Features | None = None
-    by_source: Mapping[str, Sampling] = field(default_factory=dict[str, Sampling])
 
     def sample(self, index: int) -> Sample:
         """Return sample `index`.
@@ -50,15 +48,14 @@ class Drawer:
         place = self.mixture.draw(self.seed, index)
         source = self.mixture.sources[place.source]
         record: Record = source.records[place.record]
-        settings = self.by_source.get(source.name, self.settings)
         rng = np.random.default_rng([self.seed, index])
-        variant = index if settings.variants is None else place.epoch % settings.variants
+        variant = index if self.settings.variants is None else place.epoch % self.settings.variants
         name = f"{source.name}/{record.key}/{variant}"
         digest = hashlib.sha256(f"{self.seed}/{name}".encode()).digest()
         regions_rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
         sample = draw(
             record,
-            settings,
+            self.settings,
             rng,
             lambda number: open_picture(record, number),
             self.vocabulary[source.name],

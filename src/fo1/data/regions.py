@@ -116,8 +116,10 @@ def _of_picture(
     order = np.argsort(-ranks, kind="stable")
     others, ranks = others[order], ranks[order]
     ranks = np.concatenate([_lent(own, proposed, scores, settings, rng), ranks])
-    boxes = np.concatenate([own, others])[: settings.most_regions]
-    ranks = ranks[: settings.most_regions]
+    most = settings.most_regions
+    if settings.fewer_regions and rng.random() < 0.5:
+        most = int(rng.integers(min(len(own), most), min(len(ranks), most) + 1))
+    boxes, ranks = np.concatenate([own, others])[:most], ranks[:most]
     ranks[ranks < 0] = _any_scores(int((ranks < 0).sum()), scores, rng)
     shows = np.full(len(boxes), NOBODY)
     kept = min(len(own), len(boxes))

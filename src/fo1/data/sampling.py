@@ -41,6 +41,8 @@ class Sampling:
         miss: IoU under which a region is not the object.
         duplicate: IoU with a true box's region from which a proposal is dropped; above 1 for never.
         most_regions: per picture; true boxes stay, then the best proposals.
+        fewer_regions: every other picture gets fewer, down to its true boxes, so that answers do not depend on how many
+            boxes somebody gives.
         order: how regions are numbered, one of `fo1.ordering.ORDERS`; "any" is shuffled. Saved in the model's config.
         positives: names per sample that are there.
         negatives: names per sample that are not.
@@ -63,6 +65,7 @@ class Sampling:
     miss: float = 0.3
     duplicate: float = 0.9
     most_regions: int = 100
+    fewer_regions: bool = True
     order: str = "any"
     positives: int = 5
     negatives: int = 5

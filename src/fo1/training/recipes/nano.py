@@ -32,7 +32,7 @@ def nano() -> Recipe:
                 losses={"lm": 0.5, "score": 0.5},
             ),
         ),
-        sampling=Sampling(variants=2, most_regions=40),
+        sampling=Sampling(variants=2),
         micro_batch=12,
         bf16=True,
         cache=True,
