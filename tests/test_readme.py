@@ -69,6 +69,21 @@ def test_figures_of_the_table_stand_in_the_measurements() -> None:
         assert f"| region embeddings shuffled | {row[2]} [" in mine
 
 
+def test_figures_of_training_stand_in_the_log() -> None:
+    log = (ROOT / "docs/log.md").read_text(encoding="utf-8")
+    told = re.search(
+        r"AP (\S+) and, with another seed, (\S+) on 16 others, against (\S+) with.*?; (\S+)\s+before\.",
+        README,
+        re.S,
+    )
+    assert told is not None
+    first, second, floor, before = told.groups()
+    assert f"AP {first}, " in log
+    assert f"AP {second}, " in log
+    assert f"names permuted {floor} " in log
+    assert f"AP {before} [" in log
+
+
 def test_what_is_said_of_swapped_regions_was_measured() -> None:
     """Share and number of pairs, by the score head on photos and by the language model."""
     nano = (ROOT / "docs/nano.md").read_text(encoding="utf-8")
