@@ -188,7 +188,7 @@ def test_both_encoders_run_once_whatever_is_asked(seeing: FO1) -> None:
 
 
 def test_a_scene_holds_no_maps(seeing: FO1) -> None:
-    encoding = scene_of(seeing).tensors.encoding
+    encoding = scene_of(seeing).tensors.picture.encoding
     assert (encoding.levels, encoding.auxiliary, encoding.host.maps) == ((), (), ())
     assert set(encoding.host.outputs) == {"pooler_output"}
 
@@ -227,8 +227,8 @@ def test_match_joins_the_models_score_and_the_evidence(seeing: FO1) -> None:
             Branches.pack([ids], markup),
             tensors.regions,
             classes,
-            encoding=tensors.encoding,
-            **tensors.inputs,
+            encoding=tensors.picture.encoding,
+            **tensors.picture.inputs,
         )
         found = evidence_chance(tensors.regions.evidence, classes, [1.0, 1.0])
         names = torch.tensor([True, False, True])  # "zzz" is no name that the lexicon knows

@@ -369,6 +369,7 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
         encoding: PictureEncoding | None = None,
         regions: RegionEmbeddings | None = None,
         region_index: Tensor | None = None,
+        before: Prefix | None = None,
         **inputs: Any,
     ) -> Prefix:
         """Return what the language model makes of pictures and regions, for any number of questions to continue.
@@ -378,15 +379,27 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
             encoding: as in `forward`.
             regions: as in `forward`.
             region_index: as in `forward`.
+            before: a prefix without regions that this one goes on from; it holds the pictures then.
             inputs: as in `forward`.
         """
-        host = self.host_inputs(prefix_ids, None, None, encoding, regions, region_index, inputs)
-        cache = DynamicCache(config=self.config.get_text_config(decoder=True))
+        if before is None:
+            cache = DynamicCache(config=self.config.get_text_config(decoder=True))
+            host = self.host_inputs(prefix_ids, None, None, encoding, regions, region_index, inputs)
+            ids = prefix_ids[0]
+        else:
+            cache = before.fork()
+            ids = torch.cat([before.ids, prefix_ids[0]])
+            steps = torch.arange(prefix_ids.shape[1], device=prefix_ids.device)
+            host = {
+                "inputs_embeds": self.fuse(prefix_ids, regions, region_index),
+                "attention_mask": torch.ones_like(ids)[None],
+                "position_ids": before.positions(steps[None]),
+            }
         states = self.vlm.base_model(**host, past_key_values=cache, use_cache=True)
         positions = host["position_ids"]
         placed = prefix_ids[0] == self.config.region_placeholder_id
         return Prefix(
-            ids=prefix_ids[0],
+            ids=ids,
             region_states=states.last_hidden_state[0, placed],
             cache=cache,
             axes=tuple(positions.shape[:-2]),

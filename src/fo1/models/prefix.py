@@ -10,7 +10,6 @@ Legend: P tokens of the prefix, N regions placed in it, D language width.
 
 import copy
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from torch import Tensor
@@ -39,7 +38,7 @@ class Prefix:
     def __len__(self) -> int:
         return len(self.ids)
 
-    @cached_property
+    @property
     def num_bytes(self) -> int:
         """Memory that it takes."""
         tensors = [self.ids, self.region_states]

@@ -34,7 +34,7 @@ from fo1.models.families import HostFeatures
 from fo1.models.prefix import Prefix
 from fo1.models.processing import pad_left
 from fo1.models.scoring import Branches, evidence_chance, join_evidence, match_evidence
-from fo1.pipeline.prefixes import Prefixes
+from fo1.pipeline.memory import Memory
 from fo1.pipeline.tiles import Tile, split
 from fo1.pipeline.vocabulary import Vocabulary
 from fo1.tags import GROUND_CLOSE, GROUND_OPEN, NONE_TEXT, OBJECTS_OPEN
@@ -50,21 +50,35 @@ ROWS_PER_PASS = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class PictureTensors:
+    """What the model computed of one picture.
+
+    Attributes:
+        image: the picture, RGB; its maps are made again where they were forgotten.
+        encoding: what the host's vision encoder made of it, without the maps, which only boxes need.
+        inputs: the host's picture inputs without the pixels, such as the size of the patch grid.
+        image_tokens: positions that the picture takes in a prompt.
+        frame: (width, height) in pixels of the picture as the host sees it.
+    """
+
+    image: Image.Image
+    encoding: PictureEncoding
+    inputs: Mapping[str, Tensor]
+    image_tokens: int
+    frame: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class SceneTensors:
     """What the model computed of one picture and its boxes.
 
     Attributes:
-        encoding: what the host's vision encoder made of the picture; the maps, which only boxes
-            need, are gone.
+        picture: which other scenes may share.
         regions: N region embeddings.
-        inputs: the host's picture inputs without the pixels, such as the size of the patch grid.
-        image_tokens: positions that the picture takes in a prompt.
     """
 
-    encoding: PictureEncoding
+    picture: PictureTensors
     regions: RegionEmbeddings
-    inputs: Mapping[str, Tensor]
-    image_tokens: int
 
     def __len__(self) -> int:
         return len(self.regions.embeddings)
@@ -118,7 +132,7 @@ class Engine:
         processor: made for this model.
         lexicon: which classes of the auxiliary encoder a name means; None without evidence.
         vocabulary: names that regions can be given without writing; None without a score head.
-        prefixes: what was computed of scenes that may be asked again.
+        memory: what was computed of pictures and scenes that may be asked again.
     """
 
     name: str
@@ -126,7 +140,7 @@ class Engine:
     processor: FO1Processor
     lexicon: Lexicon | None = None
     vocabulary: Vocabulary | None = None
-    prefixes: Prefixes = field(default_factory=Prefixes, repr=False)
+    memory: Memory = field(default_factory=Memory, repr=False)
 
     @property
     def has_score_head(self) -> bool:
@@ -159,23 +173,47 @@ class Engine:
             image: RGB.
             boxes: (N, 4) float32, xyxy pixels of that picture.
         """
-        device = self.model.device
-        pictures = self.processor.prepare_pictures([image], [boxes])
-        inputs: dict[str, Any] = {
-            name: value.to(device) if isinstance(value, Tensor) else value
-            for name, value in pictures.items()
-        }
+        inputs = self._prepare(image)
         encoding = self.model.encode_images(inputs)
-        regions = self.model.encode_regions(
-            encoding, inputs["auxiliary_boxes"], inputs["host_boxes"]
-        )
         kept = {
             name: inputs[name]
             for name in self.model.family.image_inputs
             if name in inputs and "pixel_values" not in name
         }
-        tokens = self.processor.image_token_counts(pictures)[0]
-        return SceneTensors(encoding.without_maps(), regions, kept, tokens)
+        (tokens,) = self.processor.image_token_counts(inputs)
+        (frame,) = self.processor.host_frames(inputs)
+        picture = PictureTensors(image, encoding.without_maps(), kept, tokens, frame)
+        self.memory.get(picture, "maps", lambda: encoding)
+        return self._place(picture, encoding, boxes)
+
+    @torch.inference_mode()
+    def place(self, picture: PictureTensors, boxes: Boxes) -> SceneTensors:
+        """Return the tensors of a scene with other boxes; the vision encoders run if their maps were forgotten.
+
+        Args:
+            picture: encoded before.
+            boxes: (N, 4) float32, xyxy pixels of it.
+        """
+
+        def make() -> PictureEncoding:
+            return self.model.encode_images(self._prepare(picture.image))
+
+        return self._place(picture, self.memory.get(picture, "maps", make), boxes)
+
+    def _place(
+        self, picture: PictureTensors, encoding: PictureEncoding, boxes: Boxes
+    ) -> SceneTensors:
+        size = (picture.image.height, picture.image.width)
+        auxiliary, host = self.processor.place(size, boxes, picture.frame)
+        return SceneTensors(picture, self.model.encode_regions(encoding, [auxiliary], [host]))
+
+    def _prepare(self, image: Image.Image) -> dict[str, Any]:
+        """Return the pixels that the encoders take, on their device."""
+        made = self.processor.prepare_pictures([image], [np.zeros((0, 4), np.float32)])
+        return {
+            name: value.to(self.model.device) if isinstance(value, Tensor) else value
+            for name, value in made.items()
+        }
 
     @torch.inference_mode()
     def match(
@@ -263,12 +301,21 @@ class Engine:
 
     def _prefix(self, scene: SceneTensors, regions: tuple[int, ...]) -> Prefix:
         """Return what all questions about some regions of a scene share."""
+        opening = self.memory.get(scene.picture, "opening", lambda: self._opening(scene))
+        if not regions:
+            return opening
 
         def make() -> Prefix:
-            row = _scene_row(scene, regions)
-            return self.model.prefix(self._ids([row])[0], **self._together([row]))
+            ids, _ = self._ids([_scene_row(scene, regions)])
+            chosen = scene.regions.select(regions)
+            return self.model.prefix(ids[:, len(opening) :], regions=chosen, before=opening)
 
-        return self.prefixes.get(scene, regions, make)
+        return self.memory.get(scene, regions, make)
+
+    def _opening(self, scene: SceneTensors) -> Prefix:
+        """Return what all questions about a picture share, whatever its regions."""
+        row = _scene_row(scene, ())
+        return self.model.prefix(self._ids([row])[0], **self._together([row]))
 
     def _gains(self) -> Sequence[float]:
         config = self.model.config.score_config
@@ -357,11 +404,11 @@ class Engine:
         ]
         together: dict[str, Any] = {}
         if pictures:
-            together["encoding"] = _join_encodings([scene.encoding for scene in pictures])
+            together["encoding"] = _join_encodings([scene.picture.encoding for scene in pictures])
             together["regions"] = RegionEmbeddings.join([scene.regions for scene in apart])
             together["region_index"] = torch.tensor(index, device=self.model.device).long()
-            for name in pictures[0].inputs:
-                together[name] = torch.cat([scene.inputs[name] for scene in pictures])
+            for name in pictures[0].picture.inputs:
+                together[name] = torch.cat([scene.picture.inputs[name] for scene in pictures])
         return together
 
     def _ids(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
@@ -370,7 +417,9 @@ class Engine:
 
     def _ids_of(self, rows: Sequence[Row]) -> list[list[int]]:
         return [
-            self.processor.token_ids(row.prompt, [scene.image_tokens for scene in row.pictures])
+            self.processor.token_ids(
+                row.prompt, [scene.picture.image_tokens for scene in row.pictures]
+            )
             for row in rows
         ]
 

@@ -4,15 +4,18 @@ import gc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from fo1.errors import InputError
 from fo1.models.prefix import Prefix
 from fo1.pipeline import FO1
 from fo1.pipeline.engine import Engine, Row
-from fo1.pipeline.prefixes import Prefixes
+from fo1.pipeline.memory import Memory
 from tests import tiny
 from tests.pipeline.conftest import SIZE, front
 
@@ -48,7 +51,8 @@ def test_a_second_question_costs_its_own_tokens(host: str) -> None:
     with tokens_fed(model) as second:
         scene.scores(["a coffee cup"])
     opening = len(model.engine._prefix(scene.tensors, tuple(range(6))))
-    assert first[0] == opening
+    assert sum(first[:2]) == opening  # the picture, then its regions
+    assert len(first) == 3
     assert len(second) == 1
     assert second[0] < opening / 2
     with tokens_fed(model) as third:
@@ -115,6 +119,49 @@ def test_rows_of_different_scenes_share_no_prefix() -> None:
     assert len(engine.generate(rows)) == 2
 
 
+def test_other_boxes_cost_no_encoding(host: str) -> None:
+    model = model_of(host, score=True)
+    picture, names = tiny.picture(*SIZE), ["cat", "dog"]
+    scene = model.encode(picture, tiny.boxes(3, *SIZE))
+    scene.scores(names)
+    others = tiny.boxes(6, *SIZE)[::-1].copy()
+    expected = model.encode(picture, others).scores(names)
+    calls: list[str] = []
+    inner = model.engine.model
+    inner.encode_images, real = (
+        lambda given: (calls.append("seen"), real(given))[1],
+        inner.encode_images,
+    )
+    with tokens_fed(model) as fed:
+        again = model.encode(scene, others)
+        np.testing.assert_allclose(again.scores(names), expected, atol=2e-6)
+    assert calls == []
+    opening = len(model.engine._prefix(scene.tensors, ()))
+    assert opening not in fed
+    assert fed[0] == len(model.engine._prefix(again.tensors, tuple(range(6)))) - opening
+    assert len(model.encode(scene, proposer="grid", limit=4)) == 4
+    assert scene.regions.shape == (3, 4)
+    inner.encode_images = real
+
+
+def test_forgotten_maps_are_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = model_of("qwen2_5_vl", score=True)
+    small = FO1(
+        replace(model.engine, memory=Memory(most_bytes=0)), Path("nowhere"), proposer="grid"
+    )
+    picture, others = tiny.picture(*SIZE), tiny.boxes(6, *SIZE)
+    scene = small.encode(small.encode(picture, tiny.boxes(2, *SIZE)), others)
+    expected = model.encode(picture, others).scores(["cat"])
+    np.testing.assert_allclose(scene.scores(["cat"]), expected, atol=2e-6)
+    assert len(small.engine.memory) == 0
+
+
+def test_a_scene_of_another_model_is_refused() -> None:
+    one, other = (model_of("qwen2_5_vl", score=True) for _ in range(2))
+    with pytest.raises(InputError, match="encode the picture again"):
+        other.encode(one.encode(tiny.picture(*SIZE), tiny.boxes(2, *SIZE)))
+
+
 def prefix(size: int) -> Prefix:
     class Layer:
         keys = None
@@ -131,7 +178,7 @@ class Owner:
 
 
 def test_the_least_used_are_forgotten_beyond_the_bound() -> None:
-    kept, made = Prefixes(most_bytes=250), []
+    kept, made = Memory(most_bytes=250), []
 
     def make(name: str, size: int = 100) -> Prefix:
         made.append(name)
@@ -143,7 +190,7 @@ def test_the_least_used_are_forgotten_beyond_the_bound() -> None:
     assert made == ["a", "b", "c", "b"]  # "b" was used least when "c" came
     assert (len(kept), kept.num_bytes) == (2, 200)
     kept.get(owners["c"], (1,), lambda: make("large", 300))
-    assert len(kept) == 0  # larger than all room: given, not kept
+    assert len(kept) == 2  # what is larger than all room is given, not kept
     assert made[-1] == "large"
 
 
@@ -151,11 +198,11 @@ def test_a_prefix_dies_with_its_scene() -> None:
     model = model_of("qwen2_5_vl", score=True)
     scene = model.encode(tiny.picture(*SIZE), tiny.boxes(3, *SIZE))
     scene.scores(["cat"])
-    assert len(model.engine.prefixes) == 1
-    assert model.engine.prefixes.num_bytes > 0
+    assert len(model.engine.memory) == 3  # maps and opening of the picture, prefix of the scene
+    assert model.engine.memory.num_bytes > 0
     del scene
     gc.collect()
-    assert len(model.engine.prefixes) == 0
+    assert len(model.engine.memory) == 0
 
 
 def test_threads_share_prefixes() -> None:
