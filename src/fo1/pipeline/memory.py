@@ -68,6 +68,13 @@ class Memory:
                 self._kept.popitem(last=False)
         return value
 
+    def forget(self, *owners: object) -> None:
+        """Drop all values of some owners."""
+        ids = set(map(id, owners))
+        with self._lock:
+            for key in [key for key in self._kept if key[0] in ids]:
+                del self._kept[key]
+
     @property
     def num_bytes(self) -> int:
         """What the kept values take together."""
