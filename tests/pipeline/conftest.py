@@ -15,8 +15,10 @@ from tests import tiny
 SIZE = (140, 112)  # width, height
 
 
-def front(model: FO1ForConditionalGeneration, lexicon: Lexicon | None = None) -> FO1:
-    engine = Engine("tiny", model, tiny.make_processor(), lexicon)
+def front(
+    model: FO1ForConditionalGeneration, lexicon: Lexicon | None = None, host: str = "qwen2_5_vl"
+) -> FO1:
+    engine = Engine("tiny", model, tiny.make_processor(host), lexicon)
     return FO1(engine, Path("nowhere"), proposer="grid")
 
 

@@ -120,14 +120,24 @@ def test_written_rows_equal_the_collators(seeing: FO1, monkeypatch) -> None:
     batch = collated(seeing, [picture], [boxes], turns=((describe([2]), "a cup"),))
     fed: dict[str, Any] = {}
 
-    def spy(model: Any, ids: Any, *args: Any, **rest: Any) -> Any:
-        fed.update(ids=ids, **rest)
-        return decode(model, ids, *args, **rest)
+    def spy(model: Any, **given: Any) -> Any:
+        fed.update(given)
+        return decode(model, **given)
 
     monkeypatch.setattr("fo1.pipeline.engine.decode", spy)
-    seeing.encode(picture, boxes).describe([2])
-    assert torch.equal(fed["ids"], batch.packed.ids[batch.labels == IGNORED][None])
-    assert fed["region_index"].tolist() == [0, 1, 2, 3, 2] == batch.region_index.tolist()
+    scene = seeing.encode(picture, boxes)
+    scene.describe([2])
+    ids = torch.cat([fed["prefix"].ids[None], fed["input_ids"]], dim=1)
+    assert torch.equal(ids, batch.packed.ids[batch.labels == IGNORED][None])
+    assert batch.region_index.tolist() == [
+        0,
+        1,
+        2,
+        3,
+        2,
+    ]  # the prefix shows all, the question one again
+    again = scene.tensors.regions.embeddings[[2]]
+    assert torch.equal(fed["regions"].embeddings, again)
 
 
 def test_prefix_and_question_equal_the_published_prompt(writing: FO1, monkeypatch) -> None:
@@ -135,12 +145,15 @@ def test_prefix_and_question_equal_the_published_prompt(writing: FO1, monkeypatc
     processor = writing.engine.processor
     prompt = build_prompt(Turn("user", (Picture(2), "what, and why?")))
     expected = processor(images=[picture], boxes=[boxes], text=prompt)["input_ids"]
-    fed: list[torch.Tensor] = []
-    monkeypatch.setattr(
-        "fo1.pipeline.engine.decode", lambda *a, **k: (fed.append(a[1]), decode(*a, **k))[1]
-    )
+    fed: dict[str, Any] = {}
+
+    def spy(model: Any, **given: Any) -> Any:
+        fed.update(given)
+        return decode(model, **given)
+
+    monkeypatch.setattr("fo1.pipeline.engine.decode", spy)
     writing.encode(picture, boxes).ask("what, and why?")
-    assert torch.equal(fed[0], expected)
+    assert torch.equal(torch.cat([fed["prefix"].ids[None], fed["input_ids"]], dim=1), expected)
 
 
 # One encoding, many questions.
@@ -175,7 +188,7 @@ def test_both_encoders_run_once_whatever_is_asked(seeing: FO1) -> None:
 
 
 def test_a_scene_holds_no_maps(seeing: FO1) -> None:
-    encoding = scene_of(seeing).tensors.encoding
+    encoding = scene_of(seeing).tensors.picture.encoding
     assert (encoding.levels, encoding.auxiliary, encoding.host.maps) == ((), (), ())
     assert set(encoding.host.outputs) == {"pooler_output"}
 
@@ -214,8 +227,8 @@ def test_match_joins_the_models_score_and_the_evidence(seeing: FO1) -> None:
             Branches.pack([ids], markup),
             tensors.regions,
             classes,
-            encoding=tensors.encoding,
-            **tensors.inputs,
+            encoding=tensors.picture.encoding,
+            **tensors.picture.inputs,
         )
         found = evidence_chance(tensors.regions.evidence, classes, [1.0, 1.0])
         names = torch.tensor([True, False, True])  # "zzz" is no name that the lexicon knows

@@ -42,11 +42,11 @@ def text_only(scene: Scene, *_: object) -> Scene:
 
     What is left is the question, how many regions there are, and the proposals' scores.
     """
-    tensors = scene.tensors
-    host = tensors.encoding.host
+    seen = scene.tensors.picture
+    host = seen.encoding.host
     blank = replace(host, tokens=tuple(torch.zeros_like(tokens) for tokens in host.tokens))
-    encoding = replace(tensors.encoding, host=blank)
-    return replace(scene, tensors=replace(tensors, encoding=encoding, regions=_zeros(scene)))
+    picture = replace(seen, encoding=replace(seen.encoding, host=blank))
+    return replace(scene, tensors=replace(scene.tensors, picture=picture, regions=_zeros(scene)))
 
 
 def zeroed(scene: Scene, *_: object) -> Scene:

@@ -19,6 +19,7 @@ from transformers import DynamicCache
 from fo1.grammar import Allowed, Grammar, State
 from fo1.models.encoding import PictureEncoding, RegionEmbeddings
 from fo1.models.modeling import FO1ForConditionalGeneration
+from fo1.models.prefix import Prefix
 
 UNBOUND = Allowed(frozenset(), only=False)
 
@@ -78,6 +79,7 @@ def decode(
     encoding: PictureEncoding | None = None,
     regions: RegionEmbeddings | None = None,
     region_index: Tensor | None = None,
+    prefix: Prefix | None = None,
     **inputs: Any,
 ) -> list[Written]:
     """Return what the model writes behind each prompt; without grammars that of greedy `generate`.
@@ -95,6 +97,7 @@ def decode(
         encoding: as in the model's `forward`.
         regions: as in `forward`.
         region_index: as in `forward`.
+        prefix: what stands before all prompts, which are its continuations then; unchanged.
         inputs: as in `forward`.
 
     Raises:
@@ -102,20 +105,32 @@ def decode(
     """
     _check(input_ids, grammars, max_new_tokens, ends)
     device = input_ids.device
-    host = model.host_inputs(
-        input_ids, attention_mask, None, encoding, regions, region_index, inputs
-    )
+    if prefix is None:
+        cache = DynamicCache(config=model.config.get_text_config(decoder=True))
+        host = model.host_inputs(
+            input_ids, attention_mask, None, encoding, regions, region_index, inputs
+        )
+        seen = input_ids
+    else:
+        cache = prefix.fork(len(input_ids))
+        before = prefix.ids.expand(len(input_ids), -1)
+        host = {
+            "inputs_embeds": model.fuse(input_ids, regions, region_index),
+            "attention_mask": torch.cat([torch.ones_like(before), attention_mask], dim=1),
+            "position_ids": prefix.positions((attention_mask.cumsum(-1) - 1).clamp(min=0)),
+        }
+        seen = torch.cat([before, input_ids], dim=1)
     mask, positions = host["attention_mask"], host["position_ids"]
     axes = tuple(positions.shape[:-2])  # a family may count along several
-    starts = positions.masked_fill(mask == 0, 0).reshape(-1, *mask.shape).amax(dim=(0, 2)) + 1
+    # What is padding stands at the first position, so the last one is the largest.
+    starts = positions.masked_fill(attention_mask == 0, 0).reshape(-1, *input_ids.shape)
+    starts = starts.amax(dim=(0, 2)) + 1
     live = [
         _Row(number, grammar, grammar and grammar.start(), start)
         for number, (grammar, start) in enumerate(zip(grammars, starts.tolist(), strict=True))
     ]
     written: dict[int, Written] = {}
-    cache = DynamicCache(config=model.config.get_text_config(decoder=True))
     penalty = model.generation_config.repetition_penalty or 1.0
-    seen = input_ids
     step: dict[str, Any] = {**host, **inputs}
     while True:
         output = model.vlm(**step, past_key_values=cache, use_cache=True, logits_to_keep=1)

@@ -26,6 +26,12 @@ class PictureEncoding:
     levels: tuple[tuple[Tensor, ...], ...]
     auxiliary: tuple[tuple[Tensor, ...], ...]
 
+    @property
+    def num_bytes(self) -> int:
+        """Memory that the maps take."""
+        maps = [*self.levels, *self.auxiliary]
+        return sum(one.numel() * one.element_size() for own in maps for one in own)
+
     def without_maps(self) -> "PictureEncoding":
         """Return what is left to ask with when the regions are encoded; the maps hold most of the memory."""
         return PictureEncoding(host=replace(self.host, maps=()), levels=(), auxiliary=())

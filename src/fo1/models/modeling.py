@@ -12,13 +12,19 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForImageTextToText, GenerationMixin, PreTrainedModel
+from transformers import (
+    AutoModelForImageTextToText,
+    DynamicCache,
+    GenerationMixin,
+    PreTrainedModel,
+)
 from transformers.utils.generic import ModelOutput
 
 from fo1.models.configuration import FO1Config
 from fo1.models.encoding import PictureEncoding, RegionEmbeddings
 from fo1.models.families import HostFeatures, get_family
 from fo1.models.precision import KeepsBuffers
+from fo1.models.prefix import Prefix
 from fo1.models.published.reading import (
     is_published,
     published_config,
@@ -357,6 +363,69 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
         states = self.vlm.base_model(**host, use_cache=False).last_hidden_state
         return states, host["inputs_embeds"]
 
+    def prefix(
+        self,
+        prefix_ids: Tensor,
+        encoding: PictureEncoding | None = None,
+        regions: RegionEmbeddings | None = None,
+        region_index: Tensor | None = None,
+        before: Prefix | None = None,
+        **inputs: Any,
+    ) -> Prefix:
+        """Return what the language model makes of pictures and regions, for any number of questions to continue.
+
+        Args:
+            prefix_ids: (1, P).
+            encoding: as in `forward`.
+            regions: as in `forward`.
+            region_index: as in `forward`.
+            before: a prefix without regions that this one goes on from; it holds the pictures then.
+            inputs: as in `forward`.
+        """
+        if before is None:
+            cache = DynamicCache(config=self.config.get_text_config(decoder=True))
+            host = self.host_inputs(prefix_ids, None, None, encoding, regions, region_index, inputs)
+            ids = prefix_ids[0]
+        else:
+            cache = before.fork()
+            ids = torch.cat([before.ids, prefix_ids[0]])
+            steps = torch.arange(prefix_ids.shape[1], device=prefix_ids.device)
+            host = {
+                "inputs_embeds": self.fuse(prefix_ids, regions, region_index),
+                "attention_mask": torch.ones_like(ids)[None],
+                "position_ids": before.positions(steps[None]),
+            }
+        states = self.vlm.base_model(**host, past_key_values=cache, use_cache=True)
+        positions = host["position_ids"]
+        placed = prefix_ids[0] == self.config.region_placeholder_id
+        return Prefix(
+            ids=ids,
+            region_states=states.last_hidden_state[0, placed],
+            cache=cache,
+            axes=tuple(positions.shape[:-2]),
+            next_position=int(positions.amax()) + 1,
+        )
+
+    def continue_prefix(self, prefix: Prefix, branches: Branches) -> tuple[Tensor, Tensor]:
+        """Return last hidden states and input embeddings (1, T, D) of branches behind a prefix.
+
+        Equal to those of `branch_states`, up to rounding.
+
+        Args:
+            prefix: as `prefix` returned it; unchanged.
+            branches: of one row.
+        """
+        embeddings = self.fuse(branches.ids, None)
+        seen = torch.ones_like(prefix.ids)[None]
+        states = self.vlm.base_model(
+            inputs_embeds=embeddings,
+            attention_mask=branch_mask(seen, branches.owner)[:, :, len(prefix) :],
+            position_ids=prefix.positions(branches.steps()),
+            past_key_values=prefix.fork(),
+            use_cache=True,
+        )
+        return states.last_hidden_state, embeddings
+
     def score(
         self,
         prefix_ids: Tensor,
@@ -394,15 +463,47 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
         query_classes: Sequence[Sequence[Sequence[int]]] = (),
     ) -> Tensor:
         """Return (N, K) logits of one row of `branch_states`; arguments as in `score`."""
-        head = self._need_score_head()
         prefix = prefix_ids.shape[1]
-        region_states = states[row, :prefix][prefix_ids[row] == self.config.region_placeholder_id]
-        ends = prefix + branches.ends(row)
-        return head(
+        placed = prefix_ids[row] == self.config.region_placeholder_id
+        return self.score_branches(
+            states[row, :prefix][placed],
+            branches,
+            row,
+            states[row, prefix:],
+            embeddings[row, prefix:],
+            regions,
+            query_classes,
+        )
+
+    def score_branches(
+        self,
+        region_states: Tensor,
+        branches: Branches,
+        row: int,
+        states: Tensor,
+        embeddings: Tensor,
+        regions: RegionEmbeddings,
+        query_classes: Sequence[Sequence[Sequence[int]]] = (),
+    ) -> Tensor:
+        """Return (N, K) logits of the branches of one row.
+
+        Args:
+            region_states: (N, D) last hidden states of the regions.
+            branches: K of them in this row.
+            row: their row.
+            states: (T, D) last hidden states of the branches.
+            embeddings: (T, D) input embeddings of the branches.
+            regions: the N regions.
+            query_classes: as in `score`.
+
+        Raises:
+            ValueError: the model has no score head.
+        """
+        return self._need_score_head()(
             region_states,
             regions.embeddings,
-            states[row, ends],
-            branches.mean_words(row, embeddings[row, prefix:]),
+            states[branches.ends(row)],
+            branches.mean_words(row, embeddings),
             match_evidence(regions.evidence, query_classes) if regions.evidence else None,
         )
 

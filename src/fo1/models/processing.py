@@ -177,32 +177,48 @@ class FO1Processor(ProcessorMixin):
         self, images: Sequence[Image.Image], boxes: Sequence[npt.ArrayLike]
     ) -> dict[str, Any]:
         """Return pixels and scaled boxes of the pictures."""
-        auxiliary_pixels, auxiliary_boxes, capped, frames = [], [], [], []
+        auxiliary_pixels, capped = [], []
         for index, (image, given) in enumerate(zip(images, boxes, strict=True)):
             size = (image.height, image.width)
             check_boxes(given, size, where=f"boxes of picture {index}")
-            limited = cap_size(size, MAX_SIDE, MIN_SIDE)
-            frame = auxiliary_size(limited, self.auxiliary_resize)
+            limited, frame = self._limits(size)
             image = _resized(image, limited)
             capped.append(image)
-            frames.append(frame)
-            # Unlike the reference, boxes are scaled as well when a tiny picture is enlarged.
-            auxiliary_boxes.append(place_boxes(given, size, limited, frame))
             seen = self.auxiliary_image_processor(_resized(image, frame), return_tensors="pt")
             auxiliary_pixels.append(seen["pixel_values"][0])
         host = self.image_processor(capped, return_tensors="pt")
-        host_boxes = [
-            scale_boxes(found, frame, (height, width))
-            for found, frame, (width, height) in zip(
-                auxiliary_boxes, frames, self.host_frames(host), strict=True
-            )
+        placed = [
+            self.place((image.height, image.width), given, frame)
+            for image, given, frame in zip(images, boxes, self.host_frames(host), strict=True)
         ]
         return {
             **host,
             "auxiliary_pixel_values": auxiliary_pixels,
-            "auxiliary_boxes": [torch.from_numpy(found) for found in auxiliary_boxes],
-            "host_boxes": [torch.from_numpy(found) for found in host_boxes],
+            "auxiliary_boxes": [auxiliary for auxiliary, _ in placed],
+            "host_boxes": [seen for _, seen in placed],
         }
+
+    def place(
+        self, size: Size, boxes: npt.ArrayLike, host_frame: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        """Return boxes of a picture twice: (N, 4) as the auxiliary encoder sees it, and as the host does.
+
+        Args:
+            size: (height, width) of the picture.
+            boxes: (N, 4) xyxy, its pixels, which `check_boxes` let through.
+            host_frame: (width, height) of the picture as the host sees it.
+        """
+        limited, frame = self._limits(size)
+        # Unlike the reference, boxes are scaled as well when a tiny picture is enlarged.
+        auxiliary = place_boxes(boxes, size, limited, frame)
+        width, height = host_frame
+        seen = scale_boxes(auxiliary, frame, (height, width))
+        return torch.from_numpy(auxiliary), torch.from_numpy(seen)
+
+    def _limits(self, size: Size) -> tuple[Size, Size]:
+        """Return the size to which a picture is limited, and that of the auxiliary encoder's input."""
+        limited = cap_size(size, MAX_SIDE, MIN_SIDE)
+        return limited, auxiliary_size(limited, self.auxiliary_resize)
 
     def prepare_text(
         self, prompts: Sequence[str], pictures: dict[str, Any], region_counts: Sequence[int]

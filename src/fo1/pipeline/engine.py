@@ -4,14 +4,15 @@
                                             --generate--> texts
 
 What is matched or written goes through the language model as rows: pictures, some of their regions
-and a text. Rows share a pass, padded on the left.
+and a text. Rows share a pass, padded on the left. Rows about one scene share its prefix instead,
+which is kept: the next question costs its own tokens.
 
 Legend: N regions of one scene, K queries, T tokens.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -30,8 +31,10 @@ from fo1.models import FO1ForConditionalGeneration, FO1Processor
 from fo1.models.decoding import Written, decode
 from fo1.models.encoding import PictureEncoding, RegionEmbeddings
 from fo1.models.families import HostFeatures
+from fo1.models.prefix import Prefix
 from fo1.models.processing import pad_left
 from fo1.models.scoring import Branches, evidence_chance, join_evidence, match_evidence
+from fo1.pipeline.memory import Memory
 from fo1.pipeline.tiles import Tile, split
 from fo1.pipeline.vocabulary import Vocabulary
 from fo1.tags import GROUND_CLOSE, GROUND_OPEN, NONE_TEXT, OBJECTS_OPEN
@@ -46,22 +49,36 @@ ROWS_PER_PASS = 8
 """Rows that share a pass."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class PictureTensors:
+    """What the model computed of one picture.
+
+    Attributes:
+        image: the picture, RGB; its maps are made again where they were forgotten.
+        encoding: what the host's vision encoder made of it, without the maps, which only boxes need.
+        inputs: the host's picture inputs without the pixels, such as the size of the patch grid.
+        image_tokens: positions that the picture takes in a prompt.
+        frame: (width, height) in pixels of the picture as the host sees it.
+    """
+
+    image: Image.Image
+    encoding: PictureEncoding
+    inputs: Mapping[str, Tensor]
+    image_tokens: int
+    frame: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class SceneTensors:
     """What the model computed of one picture and its boxes.
 
     Attributes:
-        encoding: what the host's vision encoder made of the picture; the maps, which only boxes
-            need, are gone.
+        picture: which other scenes may share.
         regions: N region embeddings.
-        inputs: the host's picture inputs without the pixels, such as the size of the patch grid.
-        image_tokens: positions that the picture takes in a prompt.
     """
 
-    encoding: PictureEncoding
+    picture: PictureTensors
     regions: RegionEmbeddings
-    inputs: Mapping[str, Tensor]
-    image_tokens: int
 
     def __len__(self) -> int:
         return len(self.regions.embeddings)
@@ -82,6 +99,12 @@ class Row:
     pictures: tuple[SceneTensors, ...]
     placed: tuple[tuple[int, int], ...]
     num_regions: int
+
+    def regions_shown(self) -> tuple[int, ...] | None:
+        """Return the regions of the one picture that the row is about; None if it does not open like that."""
+        if len(self.pictures) != 1 or not self.prompt.startswith(scene_prefix(self.num_regions)):
+            return None
+        return tuple(region for _, region in self.placed[: self.num_regions])
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +132,7 @@ class Engine:
         processor: made for this model.
         lexicon: which classes of the auxiliary encoder a name means; None without evidence.
         vocabulary: names that regions can be given without writing; None without a score head.
+        memory: what was computed of pictures and scenes that may be asked again.
     """
 
     name: str
@@ -116,6 +140,7 @@ class Engine:
     processor: FO1Processor
     lexicon: Lexicon | None = None
     vocabulary: Vocabulary | None = None
+    memory: Memory = field(default_factory=Memory, repr=False)
 
     @property
     def has_score_head(self) -> bool:
@@ -148,23 +173,47 @@ class Engine:
             image: RGB.
             boxes: (N, 4) float32, xyxy pixels of that picture.
         """
-        device = self.model.device
-        pictures = self.processor.prepare_pictures([image], [boxes])
-        inputs: dict[str, Any] = {
-            name: value.to(device) if isinstance(value, Tensor) else value
-            for name, value in pictures.items()
-        }
+        inputs = self._prepare(image)
         encoding = self.model.encode_images(inputs)
-        regions = self.model.encode_regions(
-            encoding, inputs["auxiliary_boxes"], inputs["host_boxes"]
-        )
         kept = {
             name: inputs[name]
             for name in self.model.family.image_inputs
             if name in inputs and "pixel_values" not in name
         }
-        tokens = self.processor.image_token_counts(pictures)[0]
-        return SceneTensors(encoding.without_maps(), regions, kept, tokens)
+        (tokens,) = self.processor.image_token_counts(inputs)
+        (frame,) = self.processor.host_frames(inputs)
+        picture = PictureTensors(image, encoding.without_maps(), kept, tokens, frame)
+        self.memory.get(picture, "maps", lambda: encoding)
+        return self._place(picture, encoding, boxes)
+
+    @torch.inference_mode()
+    def place(self, picture: PictureTensors, boxes: Boxes) -> SceneTensors:
+        """Return the tensors of a scene with other boxes; the vision encoders run if their maps were forgotten.
+
+        Args:
+            picture: encoded before.
+            boxes: (N, 4) float32, xyxy pixels of it.
+        """
+
+        def make() -> PictureEncoding:
+            return self.model.encode_images(self._prepare(picture.image))
+
+        return self._place(picture, self.memory.get(picture, "maps", make), boxes)
+
+    def _place(
+        self, picture: PictureTensors, encoding: PictureEncoding, boxes: Boxes
+    ) -> SceneTensors:
+        size = (picture.image.height, picture.image.width)
+        auxiliary, host = self.processor.place(size, boxes, picture.frame)
+        return SceneTensors(picture, self.model.encode_regions(encoding, [auxiliary], [host]))
+
+    def _prepare(self, image: Image.Image) -> dict[str, Any]:
+        """Return the pixels that the encoders take, on their device."""
+        made = self.processor.prepare_pictures([image], [np.zeros((0, 4), np.float32)])
+        return {
+            name: value.to(self.model.device) if isinstance(value, Tensor) else value
+            for name, value in made.items()
+        }
 
     @torch.inference_mode()
     def match(
@@ -176,6 +225,8 @@ class Engine:
             scenes: each has at least one region.
             queries: K names or expressions, clean.
         """
+        if len(scenes) == 1:
+            return [self._match_scene(scenes[0], queries)]
         tiles = [
             (number, tile)
             for number, scene in enumerate(scenes)
@@ -192,40 +243,79 @@ class Engine:
                     tables[number][list(tile.regions), some] = table
         return tables
 
+    def _match_scene(self, scene: SceneTensors, queries: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Return (N, K) probabilities; each query sees the scene's prefix and itself."""
+        table = np.zeros((len(scene), len(queries)), np.float32)
+        for tile in split(len(scene), self.max_regions):
+            prefix = self._prefix(scene, tile.regions)
+            regions = scene.regions.select(tile.regions)
+            for first in range(0, len(queries), QUERIES_PER_PASS):
+                some = queries[first : first + QUERIES_PER_PASS]
+                branches, classes = self._branches(some, 1), self._classes(some)
+                states, embeddings = self.model.continue_prefix(prefix, branches)
+                match = self.model.score_branches(
+                    prefix.region_states, branches, 0, states[0], embeddings[0], regions, classes
+                )
+                found = self._with_evidence(match.sigmoid(), regions, some, classes)
+                table[list(tile.regions), first : first + len(some)] = found
+        return table
+
     def _match_tiles(
         self, tiles: Sequence[tuple[SceneTensors, Tile]], queries: Sequence[str]
     ) -> list[npt.NDArray[np.float32]]:
-        """Return per tile (regions of the tile, K) probabilities."""
-        tokenizer = self.processor.tokenizer
-        markup = tokenizer.convert_tokens_to_ids([GROUND_OPEN, GROUND_CLOSE, OBJECTS_OPEN])
-        branch = [self.processor.token_ids(query_branch(query)) for query in queries]
-        branches = Branches.pack([branch] * len(tiles), markup, tokenizer.pad_token_id)
-        branches = branches.to(self.model.device)
-        rows = [
-            Row(
-                scene_prefix(len(tile)),
-                (scene,),
-                tuple((0, region) for region in tile.regions),
-                len(tile),
-            )
-            for scene, tile in tiles
-        ]
+        """Return per tile (regions of the tile, K) probabilities, of all tiles in one pass."""
+        rows = [_scene_row(scene, tile.regions) for scene, tile in tiles]
         ids, mask = self._ids(rows)
+        branches, classes = self._branches(queries, len(tiles)), self._classes(queries)
         states, embeddings = self.model.branch_states(ids, mask, branches, **self._together(rows))
-        classes = self._classes(queries)
-        names = [self.lexicon is not None and self.lexicon.is_name(query) for query in queries]
-        is_name = torch.tensor(names, device=self.model.device)
         tables: list[npt.NDArray[np.float32]] = []
         for number, (scene, tile) in enumerate(tiles):
             regions = scene.regions.select(tile.regions)
             match = self.model.score_row(
                 number, ids, branches, states, embeddings, regions, classes
-            ).sigmoid()
-            if regions.evidence and self.lexicon is not None:
-                chance = evidence_chance(regions.evidence, classes, self._gains())
-                match = join_evidence(match, *chance, is_name)
-            tables.append(match.float().cpu().numpy())
+            )
+            tables.append(self._with_evidence(match.sigmoid(), regions, queries, classes))
         return tables
+
+    def _branches(self, queries: Sequence[str], rows: int) -> Branches:
+        """Return the same queries behind each of some rows."""
+        tokenizer = self.processor.tokenizer
+        markup = tokenizer.convert_tokens_to_ids([GROUND_OPEN, GROUND_CLOSE, OBJECTS_OPEN])
+        branch = [self.processor.token_ids(query_branch(query)) for query in queries]
+        packed = Branches.pack([branch] * rows, markup, tokenizer.pad_token_id)
+        return packed.to(self.model.device)
+
+    def _with_evidence(
+        self,
+        match: Tensor,
+        regions: RegionEmbeddings,
+        queries: Sequence[str],
+        classes: Sequence[Sequence[Sequence[int]]],
+    ) -> npt.NDArray[np.float32]:
+        """Return (N, K) probabilities joined with what the frozen encoders see."""
+        if regions.evidence and self.lexicon is not None:
+            chance = evidence_chance(regions.evidence, classes, self._gains())
+            names = [self.lexicon.is_name(query) for query in queries]
+            match = join_evidence(match, *chance, torch.tensor(names, device=match.device))
+        return match.float().cpu().numpy()
+
+    def _prefix(self, scene: SceneTensors, regions: tuple[int, ...]) -> Prefix:
+        """Return what all questions about some regions of a scene share."""
+        opening = self.memory.get(scene.picture, "opening", lambda: self._opening(scene))
+        if not regions:
+            return opening
+
+        def make() -> Prefix:
+            ids, _ = self._ids([_scene_row(scene, regions)])
+            chosen = scene.regions.select(regions)
+            return self.model.prefix(ids[:, len(opening) :], regions=chosen, before=opening)
+
+        return self.memory.get(scene, regions, make)
+
+    def _opening(self, scene: SceneTensors) -> Prefix:
+        """Return what all questions about a picture share, whatever its regions."""
+        row = _scene_row(scene, ())
+        return self.model.prefix(self._ids([row])[0], **self._together([row]))
 
     def _gains(self) -> Sequence[float]:
         config = self.model.config.score_config
@@ -262,19 +352,41 @@ class Engine:
         texts: list[Text] = []
         for start in range(0, len(rows), ROWS_PER_PASS):
             chunk = rows[start : start + ROWS_PER_PASS]
-            ids, mask = self._ids(chunk)
             written = decode(
                 self.model,
-                ids,
-                mask,
-                [Grammar(self.markup, row.num_regions) for row in chunk],
+                grammars=[Grammar(self.markup, row.num_regions) for row in chunk],
                 max_new_tokens=self.model.generation_config.max_new_tokens or MAX_NEW_TOKENS,
                 ends=self.markup.ends,
                 pad=self.processor.tokenizer.pad_token_id,
-                **self._together(chunk),
+                **self._behind_prefix(chunk) or self._whole(chunk),
             )
             texts += map(self._text, written)
         return texts
+
+    def _whole(self, rows: Sequence[Row]) -> dict[str, Any]:
+        """Return what `decode` takes of rows from their first token on."""
+        ids, mask = self._ids(rows)
+        return {"input_ids": ids, "attention_mask": mask, **self._together(rows)}
+
+    def _behind_prefix(self, rows: Sequence[Row]) -> dict[str, Any] | None:
+        """Return what `decode` takes of rows that all continue one scene's prefix; None if they do not."""
+        first = rows[0]
+        regions = first.regions_shown()
+        if regions is None or any(
+            row.pictures != first.pictures or row.regions_shown() != regions for row in rows
+        ):
+            return None
+        (scene,) = first.pictures
+        prefix = self._prefix(scene, regions)
+        every = self._ids_of(rows)
+        opening = prefix.ids.tolist()
+        # Where a question's first letters would join the prefix's last token, it is another one.
+        if any(ids[: len(opening)] != opening for ids in every):
+            return None
+        ids, mask = self._padded([own[len(opening) :] for own in every])
+        again = [region for row in rows for _, region in row.placed[len(regions) :]]
+        given: dict[str, Any] = {"input_ids": ids, "attention_mask": mask, "prefix": prefix}
+        return given | ({"regions": scene.regions.select(again)} if again else {})
 
     def _text(self, written: Written) -> Text:
         index_tokens = set(self.markup.regions)
@@ -292,19 +404,26 @@ class Engine:
         ]
         together: dict[str, Any] = {}
         if pictures:
-            together["encoding"] = _join_encodings([scene.encoding for scene in pictures])
+            together["encoding"] = _join_encodings([scene.picture.encoding for scene in pictures])
             together["regions"] = RegionEmbeddings.join([scene.regions for scene in apart])
             together["region_index"] = torch.tensor(index, device=self.model.device).long()
-            for name in pictures[0].inputs:
-                together[name] = torch.cat([scene.inputs[name] for scene in pictures])
+            for name in pictures[0].picture.inputs:
+                together[name] = torch.cat([scene.picture.inputs[name] for scene in pictures])
         return together
 
     def _ids(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
         """Return token ids (B, T), padded on the left, and their mask."""
-        ids = [
-            self.processor.token_ids(row.prompt, [scene.image_tokens for scene in row.pictures])
+        return self._padded(self._ids_of(rows))
+
+    def _ids_of(self, rows: Sequence[Row]) -> list[list[int]]:
+        return [
+            self.processor.token_ids(
+                row.prompt, [scene.picture.image_tokens for scene in row.pictures]
+            )
             for row in rows
         ]
+
+    def _padded(self, ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         padded, mask = pad_left(ids, self.processor.tokenizer.pad_token_id)
         return padded.to(self.model.device), mask.to(self.model.device)
 
@@ -321,6 +440,12 @@ class Engine:
             ]
             for source in config.evidence_sources
         ]
+
+
+def _scene_row(scene: SceneTensors, regions: tuple[int, ...]) -> Row:
+    """Return the row that opens every question about some regions of a scene."""
+    placed = tuple((0, region) for region in regions)
+    return Row(scene_prefix(len(regions)), (scene,), placed, len(regions))
 
 
 def _join_encodings(parts: Sequence[PictureEncoding]) -> PictureEncoding:

@@ -145,7 +145,7 @@ class FO1(Verbs):
 
     def encode(
         self,
-        image: ImageSource,
+        image: "ImageSource | Scene",
         boxes: Boxes | None = None,
         *,
         proposer: str | Proposer | None = None,
@@ -154,7 +154,8 @@ class FO1(Verbs):
         """Return a scene; the picture is encoded once, whatever is asked afterwards.
 
         Args:
-            image: a path, bytes, a data URL, a PIL image, an array or a tensor.
+            image: a path, bytes, a data URL, a PIL image, an array or a tensor; or a scene of this model, whose
+                picture gets other regions without being encoded again.
             boxes: (N, 4) xyxy pixels of the picture, which become the regions in this order, N may
                 be 0 or any number; or `Proposals`, whose scores are kept. Proposed if not given.
             proposer: where boxes come from; the model's own proposer if not given.
@@ -167,7 +168,12 @@ class FO1(Verbs):
         """
         if boxes is not None and proposer is not None:
             raise InputError("got boxes and a proposer; give one of them")
-        picture = load_image(image)
+        encoded = None
+        if isinstance(image, Scene):
+            encoded = self._own(image).tensors.picture
+            picture = encoded.image
+        else:
+            picture = load_image(image)
         size = (picture.height, picture.width)
         if boxes is None:
             boxes = self._propose(picture, proposer, limit)
@@ -187,7 +193,9 @@ class FO1(Verbs):
             proposal_scores=proposals.scores,
             proposer=proposals.source,
             proposed=proposed,
-            tensors=self.engine.encode(picture, proposals.boxes),
+            tensors=self.engine.encode(picture, proposals.boxes)
+            if encoded is None
+            else self.engine.place(encoded, proposals.boxes),
             engine=self.engine,
         )
 
@@ -225,9 +233,17 @@ class FO1(Verbs):
             return self.encode(image, [] if boxes is None else boxes)
         if boxes is not None:
             raise InputError("got a scene and boxes; a scene has its regions, leave the boxes out")
-        if image.engine is not self.engine:
+        return self._own(image)
+
+    def _own(self, scene: Scene) -> Scene:
+        """Return a scene that this model encoded.
+
+        Raises:
+            InputError: another one did.
+        """
+        if scene.engine is not self.engine:
             raise InputError(
-                f"the scene was encoded by '{image.engine.name}', this is '{self.name}'; "
+                f"the scene was encoded by '{scene.engine.name}', this is '{self.name}'; "
                 "encode the picture again"
             )
-        return image
+        return scene
