@@ -11,7 +11,7 @@ import platform
 import shlex
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -142,25 +142,36 @@ def measure(bench: Bench) -> list[dict[str, Any]]:
     return rows
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """Return the rows as a table of Markdown."""
+def table(runs: list[list[dict[str, Any]]]) -> str:
+    """Return the rows of some seeds as one table of Markdown: means, and the figures of each seed behind them."""
     lines = [
-        "| model | perplexity | over all tokens | loss against untouched | probe "
-        "| largest change of a logit against assembled | region answers, loss | regions exchanged |",
+        "| model | perplexity | over all tokens | loss against untouched | probe, right of "
+        f"{len(PROBE)} | largest change of a logit | loss of region answers | with regions exchanged |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for row in rows:
-        difference, error = row["loss against untouched"]
-        change = row["logits against"].get("assembled")
-        told = [row[name][LM] if name in row else None for name in ("regions", "regions exchanged")]
-        lines.append(
-            f"| {row['model']} | {row['perplexity']:.3f} | {row['perplexity of all tokens']:.3f} "
-            f"| {difference:+.4f} ± {error:.4f} | {row['probe']} of {len(PROBE)} "
-            f"| {'' if change is None else f'{change:.3g}'} "
-            + "".join(f"| {'' if value is None else f'{value:.3f}'} " for value in told)
-            + "|"
-        )
+    for rows in zip(*runs, strict=True):
+        losses = [row["loss against untouched"] for row in rows]
+        each = ", ".join(f"{mean:+.3f} \u00b1 {error:.3f}" for mean, error in losses)
+        changes = [row["logits against"].get("assembled") for row in rows]
+        cells = [
+            rows[0]["model"],
+            _mean(rows, "perplexity"),
+            _mean(rows, "perplexity of all tokens"),
+            f"{sum(mean for mean, _ in losses) / len(losses):+.3f} ({each})",
+            ", ".join(str(row["probe"]) for row in rows),
+            "" if changes[0] is None else f"{max(changes):.3g}",
+            *(
+                _mean([row.get(name, {}) for row in rows], LM)
+                for name in ("regions", "regions exchanged")
+            ),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _mean(rows: Sequence[dict[str, Any]], name: str) -> str:
+    values = [row[name] for row in rows if name in row]
+    return f"{sum(values) / len(values):.3f}" if values else ""
 
 
 def main() -> None:
@@ -171,7 +182,9 @@ def main() -> None:
     rows = measure(Bench(args.work, args.out, args.steps, args.seed))
     file = args.out / f"seed{args.seed}" / "figures.json"
     file.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    print(table(rows))
+    every = sorted(args.out.glob("seed*/figures.json"))
+    print(f"means of {len(every)} seeds\n")
+    print(table([json.loads(one.read_text(encoding="utf-8")) for one in every]))
     about = f"{platform.machine()}, one thread, torch {torch.__version__}, Python {platform.python_version()}"
     print(f"{datetime.date.today()}, {about}: python {shlex.join(sys.argv)}")
 

@@ -34,6 +34,7 @@ SAMPLING = Sampling(
     jitter=0.05,
     distractors=2,
     most_regions=8,
+    fewer_regions=False,
     positives=0,
     negatives=0,
     expressions=0,
