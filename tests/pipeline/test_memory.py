@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from fo1.errors import InputError
+from fo1.models.encoding import PictureEncoding
 from fo1.models.prefix import Prefix
 from fo1.pipeline import FO1
 from fo1.pipeline.engine import Engine, Row
@@ -142,6 +143,21 @@ def test_other_boxes_cost_no_encoding(host: str) -> None:
     assert len(model.encode(scene, proposer="grid", limit=4)) == 4
     assert scene.regions.shape == (3, 4)
     inner.encode_images = real
+
+
+def test_maps_are_kept_without_what_only_the_language_model_needs(host: str) -> None:
+    model = model_of(host, score=True)
+    tensors = model.encode(tiny.picture(*SIZE), tiny.boxes(3, *SIZE)).tensors
+
+    def make() -> PictureEncoding:
+        raise AssertionError("it is kept")
+
+    kept = model.engine.memory.get(tensors.picture, "maps", make)
+    assert kept.host.tokens == ()
+    assert [one.maps for one in kept.host.maps] == [()]
+    maps = [one for own in (*kept.levels, *kept.auxiliary) for one in own]
+    assert maps
+    assert kept.num_bytes == sum(one.numel() * one.element_size() for one in maps)
 
 
 def test_forgotten_maps_are_made_again(monkeypatch: pytest.MonkeyPatch) -> None:

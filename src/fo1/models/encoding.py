@@ -26,9 +26,15 @@ class PictureEncoding:
     levels: tuple[tuple[Tensor, ...], ...]
     auxiliary: tuple[tuple[Tensor, ...], ...]
 
+    def for_boxes(self) -> "PictureEncoding":
+        """Return what boxes are encoded from, and nothing else."""
+        frames = tuple(replace(one, maps=()) for one in self.host.maps)
+        host = replace(self.host, outputs=type(self.host.outputs)(), tokens=(), maps=frames)
+        return PictureEncoding(host, self.levels, self.auxiliary)
+
     @property
     def num_bytes(self) -> int:
-        """Memory that the maps take."""
+        """Memory that the maps of `for_boxes` take."""
         maps = [*self.levels, *self.auxiliary]
         return sum(one.numel() * one.element_size() for own in maps for one in own)
 

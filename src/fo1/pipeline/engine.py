@@ -183,8 +183,8 @@ class Engine:
         (tokens,) = self.processor.image_token_counts(inputs)
         (frame,) = self.processor.host_frames(inputs)
         picture = PictureTensors(image, encoding.without_maps(), kept, tokens, frame)
-        self.memory.get(picture, "maps", lambda: encoding)
-        return self._place(picture, encoding, boxes)
+        maps = self.memory.get(picture, "maps", encoding.for_boxes)
+        return self._place(picture, maps, boxes)
 
     @torch.inference_mode()
     def place(self, picture: PictureTensors, boxes: Boxes) -> SceneTensors:
@@ -196,7 +196,7 @@ class Engine:
         """
 
         def make() -> PictureEncoding:
-            return self.model.encode_images(self._prepare(picture.image))
+            return self.model.encode_images(self._prepare(picture.image)).for_boxes()
 
         return self._place(picture, self.memory.get(picture, "maps", make), boxes)
 
