@@ -29,7 +29,7 @@ from fo1 import FO1
 from fo1.layout import query_branch
 from fo1.models import FO1Config, FO1ForConditionalGeneration, FO1Processor
 from fo1.models.prefix import Prefix
-from fo1.pipeline.engine import Engine, SceneTensors
+from fo1.pipeline.engine import QUERIES_PER_PASS, Engine, SceneTensors
 from fo1.pipeline.loading import packaged_folder
 from fo1.tags import NONE_TEXT, OBJECTS_CLOSE, region_token
 
@@ -49,6 +49,7 @@ def large_model() -> FO1ForConditionalGeneration:
     text.num_attention_heads, text.num_key_value_heads = 16, 4
     text.layer_types = ["full_attention"] * text.num_hidden_layers
     config.vlm_config.vision_config.out_hidden_size = text.hidden_size
+    config.region_config.output_width = text.hidden_size
     torch.manual_seed(0)
     return FO1ForConditionalGeneration(config).eval()
 
@@ -64,11 +65,11 @@ def median(run: Callable[[], object], repeats: int) -> float:
 
 
 @torch.inference_mode()
-def write_list(engine: Engine, prefix: Prefix, tokens: Sequence[int]) -> int:
-    """Decode one answer, a token a step; return the steps."""
+def write_list(engine: Engine, prefix: Prefix, tokens: Sequence[int]) -> None:
+    """Decode one answer, a token a step."""
     cache = prefix.fork()
     model = engine.model
-    for place, token in enumerate(tokens):
+    for place, token in enumerate(tokens[:-1]):  # nothing follows the last one
         step = torch.tensor([[place]])
         model.vlm(
             input_ids=torch.tensor([[token]]),
@@ -78,7 +79,6 @@ def write_list(engine: Engine, prefix: Prefix, tokens: Sequence[int]) -> int:
             use_cache=True,
             logits_to_keep=1,
         ).logits.argmax(-1)
-    return len(tokens)
 
 
 @torch.inference_mode()
@@ -87,8 +87,8 @@ def write_batch(
     prefix: Prefix,
     prompts: Sequence[Sequence[int]],
     answers: Sequence[Sequence[int]],
-) -> int:
-    """Decode K answers side by side, rows leave when they end; return the steps."""
+) -> None:
+    """Decode K answers side by side, rows leave when they end."""
     width = max(map(len, prompts))
     rows = list(range(len(prompts)))
     ids = torch.tensor([[0] * (width - len(one)) + list(one) for one in prompts])
@@ -107,9 +107,9 @@ def write_batch(
             use_cache=True,
             logits_to_keep=1,
         ).logits.argmax(-1)
-        kept = [place for place, row in enumerate(rows) if len(answers[row]) > count]
+        kept = [place for place, row in enumerate(rows) if len(answers[row]) > count + 1]
         if not kept:
-            return count + 1
+            return
         if len(kept) < len(rows):
             cache.batch_select_indices(torch.tensor(kept))
             mask = mask[kept]
@@ -157,9 +157,9 @@ def compare(engine: Engine, scene: SceneTensors, names: Sequence[str], repeats: 
 
     prefix = make_prefix()
     rows = {
-        "one pass": (one_pass, repeats, 2),
-        "batch": (batched, repeats, 1 + max(map(len, answers))),
-        "list": (listed, 1, len(together)),
+        "one pass": (one_pass, repeats, -(-len(names) // QUERIES_PER_PASS)),
+        "batch": (batched, repeats, max(map(len, answers))),
+        "list": (listed, 1, len(together) - 1),
     }
     own = 0.0
     print(
@@ -170,11 +170,10 @@ def compare(engine: Engine, scene: SceneTensors, names: Sequence[str], repeats: 
     for name, (run, times, passes) in rows.items():
         seconds = median(run, times)
         own = own or seconds
-        fed = sum(map(len, prompts)) if name == "one pass" else len(together)
-        print(
-            f"| {name} | {passes - (name == 'one pass')} | {fed} | {seconds:.2f} | {seconds / own:.1f} |",
-            flush=True,
-        )
+        fed = sum(map(len, prompts))
+        fed += 0 if name == "one pass" else sum(len(answer) - 1 for answer in answers)
+        cells = (name, str(passes), str(fed), f"{seconds:.2f}", f"{seconds / own:.1f}")
+        print(f"| {' | '.join(cells)} |", flush=True)
 
 
 def ask_again(model: FO1, image: Image.Image, count: int, repeats: int) -> None:

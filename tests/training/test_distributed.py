@@ -53,6 +53,19 @@ def test_two_processes_equal_one(
     same(losses(tmp_path / "two", *settings, processes=2), alone)
 
 
+@pytest.mark.parametrize("sharded", ["false", "true"], ids=["DDP", "FSDP2"])
+def test_two_processes_measure_the_model_of_one(tmp_path: Path, sharded: str) -> None:
+    figures: list[list[dict[str, Any]]] = []
+    for processes in (1, 2):
+        out = tmp_path / str(processes)
+        losses(out, f"sharded={sharded}", "measure_every=3", processes=processes)
+        text = (out / "measured.jsonl").read_text()
+        figures.append([json.loads(line) for line in text.splitlines()])
+    assert len(figures[0]) == 3
+    same(figures[1], figures[0])
+    assert figures[0][0]["lm"] != figures[0][2]["lm"]
+
+
 def test_a_run_goes_on_with_another_number_of_processes(
     tmp_path: Path, alone: list[dict[str, Any]]
 ) -> None:

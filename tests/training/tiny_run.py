@@ -13,6 +13,8 @@ from tests.training import samples
 from fo1.data.collator import Collator
 from fo1.data.sample import Sample
 from fo1.data.sampling import Sampling
+from fo1.models.modeling import FO1ForConditionalGeneration
+from fo1.training.objective import Objective
 from fo1.training.recipe import Recipe, change
 from fo1.training.run import Run, run
 from fo1.training.stages import Stage
@@ -60,7 +62,16 @@ def make_run(out: Path, *settings: str) -> Run:
         draw=lambda stage: sample,
         collator=Collator(tiny.make_processor(host), pack_to=chosen.pack_to),
         out=out,
+        measure=fingers if chosen.measure_every else None,
     )
+
+
+@torch.no_grad()
+def fingers(model: FO1ForConditionalGeneration) -> dict[str, float]:
+    """Return figures that any change of the model moves."""
+    batch = Collator(tiny.make_processor())([sample(0)])
+    losses = Objective(model).eval()(batch)
+    return {"lm": float(losses["lm"]), "score": float(losses["score"])}
 
 
 if __name__ == "__main__":

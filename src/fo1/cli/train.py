@@ -28,7 +28,7 @@ from fo1.errors import InputError
 from fo1.formats.beside import write_beside
 from fo1.lexicon import Lexicon
 from fo1.models import FO1ForConditionalGeneration, FO1Processor
-from fo1.pipeline.loading import find_model, load_config, load_lexicon
+from fo1.pipeline.loading import choose_device, find_model, load_config, load_lexicon
 from fo1.training.export import export, model_card, plot_losses
 from fo1.training.feature_cache import FeatureCache
 from fo1.training.recipe import Recipe, change, to_dict
@@ -104,7 +104,7 @@ def train(planned: Plan, out: TextIO, err: TextIO, interrupts: Interrupts) -> in
     recipe, first = planned.recipe, int(os.environ.get("RANK", "0")) == 0
     begun = time.monotonic()
     folder = find_model(recipe.model)
-    load = _loader(folder)
+    load = _loader(folder, recipe.sampling.order)
     processor = FO1Processor.from_pretrained(folder)
     lexicon = load_lexicon(folder)
     sources = _records(planned, err, first)
@@ -166,7 +166,6 @@ def train(planned: Plan, out: TextIO, err: TextIO, interrupts: Interrupts) -> in
         counts = {name: len(records) for name, records in kept.items()}
         card = model_card(to_dict(recipe), command, counts, figures, rows)
         names = {name for vocabulary in vocabularies.values() for name in vocabulary.counts}
-        model.config.region_order = recipe.sampling.order
         save_picture(plot_losses(rows), planned.out / "losses.png")
         export(model, processor, folder, planned.out, names, card)
     _tell(planned, figures, time.monotonic() - begun, out)
@@ -186,11 +185,13 @@ def _tell(planned: Plan, figures: Mapping[str, float], seconds: float, out: Text
     )
 
 
-def _loader(folder: Path) -> Callable[[], FO1ForConditionalGeneration]:
+def _loader(folder: Path, order: str) -> Callable[[], FO1ForConditionalGeneration]:
     import torch
 
     def load() -> FO1ForConditionalGeneration:
-        return FO1ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+        model = FO1ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+        model.config.region_order = order  # measured and used as it is trained
+        return model
 
     return load
 
@@ -264,7 +265,9 @@ def _drawers(
 
 def _final_figures(ask: Callable[..., Any], model: FO1ForConditionalGeneration) -> dict[str, float]:
     """Return the figures of all held-out pictures, with their floor of permuted names."""
-    summary = ask(model, floors=True)
+    placed: Any = model
+    summary = ask(placed.to(choose_device(None)), floors=True)
+    placed.to("cpu")
     figures = {f"{name} %": one.value for name, one in list(summary.figures.items())[:2]}
     for who, each in summary.bounds.items():
         if who.startswith("names permuted"):

@@ -1,4 +1,4 @@
-"""Records to learn from and records to measure on: a fixed share by key, and no picture on both sides.
+"""Records to learn from and records to measure on: a fixed share, and no picture on both sides.
 
     hold_out({"mine": records}, 0.1, seed=0) -> {"mine": ChosenRecords}, [Record, ...]
 
@@ -47,7 +47,9 @@ class ChosenRecords(Sequence[Record]):
 def hold_out(
     sources: Mapping[str, Sequence[Record]], share: float, seed: int
 ) -> tuple[dict[str, ChosenRecords], list[Record]]:
-    """Return records to learn from by source, and those that are held out, in an order of their keys.
+    """Return records to learn from by source, and those that are held out.
+
+    Chance ranks pictures by their names, so that sources of the same pictures hold out the same ones.
 
     A record can be held out if it has one picture, objects, and names that were looked for. A picture that is held out
     is left out of all sources, whether it is the same file or a file of the same bytes, or lies inside a record.
@@ -96,7 +98,10 @@ def _measurable(record: Record) -> bool:
 
 
 def _rank(record: Record, seed: int) -> bytes:
-    return hashlib.sha256(f"{seed}/{record.key}".encode()).digest()
+    picture = record.pictures[0]
+    name = os.path.basename(picture.file).encode(errors="surrogateescape")
+    what = name if picture.data is None else picture.data
+    return hashlib.sha256(f"{seed}/".encode() + what).digest()
 
 
 @dataclass(slots=True)

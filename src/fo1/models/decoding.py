@@ -120,6 +120,8 @@ def decode(
             "position_ids": prefix.positions((attention_mask.cumsum(-1) - 1).clamp(min=0)),
         }
         seen = torch.cat([before, input_ids], dim=1)
+    # Padding was not written, so no penalty is due to it.
+    seen = torch.where(_pad_left(attention_mask, seen.shape[1]) > 0, seen, input_ids[:, -1:])
     mask, positions = host["attention_mask"], host["position_ids"]
     axes = tuple(positions.shape[:-2])  # a family may count along several
     # What is padding stands at the first position, so the last one is the largest.
@@ -149,7 +151,7 @@ def decode(
         if not kept:
             return [written[number] for number in range(len(grammars))]
         if len(kept) < len(live):
-            chosen = torch.tensor(kept, device=device)
+            chosen = torch.tensor(kept)  # on the CPU, since layers may lie on several devices
             cache.batch_select_indices(chosen)
             mask, seen = mask[chosen], seen[chosen]
             live = [live[place] for place in kept]
@@ -162,6 +164,11 @@ def decode(
             "attention_mask": mask,
             "position_ids": positions.expand(*axes, *positions.shape),
         }
+
+
+def _pad_left(mask: Tensor, length: int) -> Tensor:
+    """Return a mask (B, T) with ones for what stands before it."""
+    return torch.nn.functional.pad(mask, (length - mask.shape[1], 0), value=1)
 
 
 def _choose(live: Sequence[_Row], logits: Tensor, seen: Tensor, penalty: float) -> None:

@@ -349,6 +349,7 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
             region_index: as in `forward`; placeholders count row by row, prefix first.
             inputs: as in `forward`.
         """
+        self._check_window(prefix_ids.shape[1] + branches.ids.shape[1])
         image_inputs = {k: inputs[k] for k in self.family.image_inputs if k in inputs}
         positions = self.family.position_ids(self.vlm, prefix_ids, prefix_mask, image_inputs)
         host = self.host_inputs(
@@ -363,6 +364,7 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
         states = self.vlm.base_model(**host, use_cache=False).last_hidden_state
         return states, host["inputs_embeds"]
 
+    @torch.no_grad()
     def prefix(
         self,
         prefix_ids: Tensor,
@@ -382,6 +384,7 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
             before: a prefix without regions that this one goes on from; it holds the pictures then.
             inputs: as in `forward`.
         """
+        self._check_window(prefix_ids.shape[1] + (len(before) if before else 0))
         if before is None:
             cache = DynamicCache(config=self.config.get_text_config(decoder=True))
             host = self.host_inputs(prefix_ids, None, None, encoding, regions, region_index, inputs)
@@ -395,12 +398,12 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
                 "attention_mask": torch.ones_like(ids)[None],
                 "position_ids": before.positions(steps[None]),
             }
-        states = self.vlm.base_model(**host, past_key_values=cache, use_cache=True)
-        positions = host["position_ids"]
+        output = self.vlm.base_model(**host, past_key_values=cache, use_cache=True)
+        states, positions = output.last_hidden_state, host["position_ids"]
         placed = prefix_ids[0] == self.config.region_placeholder_id
         return Prefix(
             ids=ids,
-            region_states=states.last_hidden_state[0, placed],
+            region_states=states[0, placed.to(states.device)],
             cache=cache,
             axes=tuple(positions.shape[:-2]),
             next_position=int(positions.amax()) + 1,
@@ -415,6 +418,7 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
             prefix: as `prefix` returned it; unchanged.
             branches: of one row.
         """
+        self._check_window(len(prefix) + branches.ids.shape[1])
         embeddings = self.fuse(branches.ids, None)
         seen = torch.ones_like(prefix.ids)[None]
         states = self.vlm.base_model(
@@ -466,7 +470,7 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
         prefix = prefix_ids.shape[1]
         placed = prefix_ids[row] == self.config.region_placeholder_id
         return self.score_branches(
-            states[row, :prefix][placed],
+            states[row, :prefix][placed.to(states.device)],
             branches,
             row,
             states[row, prefix:],
@@ -506,6 +510,16 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
             branches.mean_words(row, embeddings),
             match_evidence(regions.evidence, query_classes) if regions.evidence else None,
         )
+
+    def _check_window(self, length: int) -> None:
+        """Raises a ValueError if layers of the host would not see all of a sequence."""
+        text = self.config.get_text_config(decoder=True)
+        window = getattr(text, "sliding_window", None)
+        kinds = getattr(text, "layer_types", None) or ()
+        if window and window < length and "sliding_attention" in kinds:
+            raise ValueError(
+                f"the host's layers see {window} tokens, the sequence has {length}; give fewer regions or queries"
+            )
 
     def _need_score_head(self) -> ScoreHead:
         if self.score_head is None:

@@ -301,21 +301,23 @@ class Engine:
 
     def _prefix(self, scene: SceneTensors, regions: tuple[int, ...]) -> Prefix:
         """Return what all questions about some regions of a scene share."""
-        opening = self.memory.get(scene.picture, "opening", lambda: self._opening(scene))
-        if not regions:
-            return opening
 
         def make() -> Prefix:
+            opening = self._opening(scene)
             ids, _ = self._ids([_scene_row(scene, regions)])
             chosen = scene.regions.select(regions)
             return self.model.prefix(ids[:, len(opening) :], regions=chosen, before=opening)
 
-        return self.memory.get(scene, regions, make)
+        return self.memory.get(scene, regions, make) if regions else self._opening(scene)
 
     def _opening(self, scene: SceneTensors) -> Prefix:
         """Return what all questions about a picture share, whatever its regions."""
-        row = _scene_row(scene, ())
-        return self.model.prefix(self._ids([row])[0], **self._together([row]))
+
+        def make() -> Prefix:
+            row = _scene_row(scene, ())
+            return self.model.prefix(self._ids([row])[0], **self._together([row]))
+
+        return self.memory.get(scene.picture, "opening", make)
 
     def _gains(self) -> Sequence[float]:
         config = self.model.config.score_config

@@ -30,6 +30,7 @@ V = TypeVar("V", bound=Sized)
 class _Kept:
     owner: "ref[object]"
     value: Sized
+    num_bytes: int
 
 
 class Memory:
@@ -59,10 +60,12 @@ class Memory:
                 self._kept.move_to_end(key)
                 return cast(V, found.value)
         value = make()
-        if value.num_bytes > self.most_bytes:
+        size = value.num_bytes
+        if size > self.most_bytes:
             return value
+        kept = _Kept(ref(owner, lambda _: self._forget(key)), value, size)
         with self._lock:
-            self._kept[key] = _Kept(ref(owner, lambda _: self._forget(key)), value)
+            self._kept[key] = kept
             self._kept.move_to_end(key)
             while self.num_bytes > self.most_bytes:
                 self._kept.popitem(last=False)
@@ -72,14 +75,15 @@ class Memory:
         """Drop all values of some owners."""
         ids = set(map(id, owners))
         with self._lock:
-            for key in [key for key in self._kept if key[0] in ids]:
-                del self._kept[key]
+            for key in list(self._kept):
+                if key[0] in ids:
+                    self._kept.pop(key, None)
 
     @property
     def num_bytes(self) -> int:
         """What the kept values take together."""
         with self._lock:
-            return sum(kept.value.num_bytes for kept in self._kept.values())
+            return sum(kept.num_bytes for kept in list(self._kept.values()))
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -88,4 +92,8 @@ class Memory:
         with self._lock:
             kept = self._kept.get(key)
             if kept is not None and kept.owner() is None:
-                del self._kept[key]
+                self._kept.pop(key, None)
+
+    def __reduce__(self) -> tuple[type["Memory"], tuple[int]]:
+        """Let copies of an engine begin with nothing kept."""
+        return Memory, (self.most_bytes,)

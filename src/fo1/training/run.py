@@ -13,7 +13,7 @@ losses that it would have made.
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -190,7 +190,6 @@ def _train(given: Run, number: int, found: Path | None) -> None:
         model.vlm.enable_input_require_grads()
     folder = _folder(given, number)
     folder.mkdir(parents=True, exist_ok=True)
-    measure = given.measure
     _check_trackers(recipe.report_to)
     trainer = StageTrainer(
         Objective(model) if given.make_objective is None else given.make_objective(model, stage),
@@ -204,7 +203,7 @@ def _train(given: Run, number: int, found: Path | None) -> None:
         log=given.out / LOG,
         measured=given.out / MEASURED,
         sharded=recipe.sharded and int(os.environ.get("WORLD_SIZE", "1")) > 1,
-        measure=None if measure is None else lambda: measure(model),
+        measure=None if given.measure is None else lambda: _measure(given, number, model, groups),
         measure_every=recipe.measure_every,
         callbacks=given.callbacks,
     )
@@ -212,6 +211,26 @@ def _train(given: Run, number: int, found: Path | None) -> None:
     trainer.train(resume_from_checkpoint=str(found) if found else None)
     if checkpoint.step_of(checkpoint.latest(folder) or folder) < stage.steps:
         trainer.save_now()
+
+
+def _measure(
+    given: Run, number: int, model: FO1ForConditionalGeneration, learned: Collection[str]
+) -> Mapping[str, float]:
+    """Return figures of a model in training; of several processes the first measures a whole copy, the others wait."""
+    assert given.measure is not None
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return given.measure(model)
+    state = checkpoint.learned_state(model, set(learned))
+    told: list[Any] = [None]
+    if int(os.environ.get("RANK", "0")) == 0:
+        copy = learned_model(given, until=number)
+        _prepare(copy, given.processor, given.recipe.stages[number])
+        checkpoint.set_learned(copy, state)
+        _conclude(copy)
+        placed: Any = copy.eval()
+        told = [dict(given.measure(placed.to(model.device)))]
+    torch.distributed.broadcast_object_list(told)
+    return told[0]
 
 
 def _check_trackers(names: Sequence[str]) -> None:

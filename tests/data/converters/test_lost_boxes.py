@@ -106,6 +106,15 @@ def test_lost_in_labelme(
     assert records["labelme/b"].looked_for == ("cat", "dog")
 
 
+def test_a_group_of_labelme_that_lacks_a_part_has_no_box(tmp_path: Path) -> None:
+    inside, outside = [[1, 1], [20, 20]], [[200, 200], [220, 220]]
+    shapes = [test_labelme.shape(points=one, group=1) for one in (inside, outside)]
+    test_labelme.write(tmp_path, *shapes, test_labelme.shape("dog"))
+    (record,) = read("labelme", tmp_path)[0].values()
+    assert [one.names for one in record.objects] == [("dog",)]
+    assert (record.looked_for, record.partial) == (("dog",), ())
+
+
 def test_lost_in_coco_text(tmp_path: Path) -> None:
     words = [test_coco_text.word(), test_coco_text.word(2, bbox=NOTHING)]
     test_coco_text.write(tmp_path, [test_coco_text.image()], words)

@@ -52,9 +52,9 @@ def convert_coco_text(
     document = read_located(path, leave_out=("mask", "polygon"))
     images, annotations = document.rows("imgs"), document.rows("anns")
     bad.seen(len(images) + len(annotations))
-    of_image, known = _by_image(annotations), {_id(row) for row in images}
+    of_image, pictured = _by_image(annotations), {_id(row) for row in images}
     for number, rows in of_image.items():
-        if number not in known:
+        if number not in pictured:
             for row in rows:
                 bad.drop(path, row.line, f"image_id of {_named(row)} is not among the pictures")
     root = path.parent.parent if path.parent.name == "annotations" else path.parent

@@ -166,18 +166,20 @@ def _objects(
 ) -> Iterator[TrueObject]:
     """Yield the objects of a file; `doubtful` takes the labels of shapes that cannot be used."""
     groups: dict[Any, list[tuple[str, Box]]] = {}
+    broken: set[Any] = set()  # groups that lack a part, so that nobody knows their box
     for number, row in enumerate(shapes):
+        values: Any = row.value if isinstance(row.value, dict) else {}
+        group = values.get("group_id")
+        alone = not isinstance(group, int | str) or group == ""
+        label = _label(row)
+        key = number if alone else (label, group)
         try:
-            name, box = read_shape(row.value, size)
+            groups.setdefault(key, []).append(read_shape(row.value, size))
         except InputError as error:
             bad.drop(path, row.line, error)
-            label = _label(row)
             doubtful.update(vocabulary if label is None else (label,))
-            continue
-        group = row.value.get("group_id")
-        alone = not isinstance(group, int | str) or group == ""
-        groups.setdefault(number if alone else (name, group), []).append((name, box))
-    for parts in groups.values():
+            broken.add(key)
+    for parts in (own for key, own in groups.items() if key not in broken):
         corners = [corner for _, box in parts for corner in (box[:2], box[2:])]
         yield TrueObject(box_around(corners), (parts[0][0],))
 
