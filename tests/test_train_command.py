@@ -41,6 +41,17 @@ def coco(tmp_path: Path) -> Path:
         ("--data {coco} --out x --set seed", "no key=value"),
         ("--data {coco} --out x --set stages.first.steps=3", "NAME one of alignment, perception"),
         ("--data {coco} --data {coco} --out x", "name them apart"),
+        ("--data {coco} --out x --set stages.alignment.learns.regions=abc", "regions is 'abc'"),
+        ("--data {coco} --out x --set stages.alignment.learns.regions=nan", "give a number"),
+        ("--data {coco} --out x --set stages.*.losses.lm=-1", "losses.lm is -1"),
+        ("--data {coco} --out x --set stages.*.mixture.zzz=1", "'zzz', which is no data set"),
+        ("--data {coco} --out x --set seed=-1", "seed is -1"),
+        ("--data {coco} --out x --set pack_to=1", "pack_to is 1"),
+        ("--data {coco} --out x --set measure_every=-1", "measure_every is -1"),
+        ("--data {coco} --out x --set sampling.jitter=9", "jitter is 9"),
+        ("--data {coco} --out x --set report_to=nothere", "report_to names 'nothere'"),
+        ("--data {coco} --out x --set proposer=nope", "nope"),
+        ("--data {coco} --out x --set stages.*.batch=3", "make it a multiple of 12"),
     ],
 )
 def test_wrong_use_is_one_line(
@@ -81,9 +92,11 @@ def test_a_coco_folder_becomes_a_model(
     assert json.loads(capsys.readouterr().out)["figures"] == told["figures"]
     annotations = moved / "annotations.json"
     annotations.write_text(annotations.read_text().replace("zorp", "zarp"))
-    (out / "records" / f"{coco.name}.jsonl").unlink()
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     assert main(words) == 2
     assert "holds a run with another data.drawn" in capsys.readouterr().err
+    assert main([*words, "--set", "seed=7"]) == 2
+    assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize("recipe", ["lora_1gpu", "qwen2_5_vl_3b_8gpu"])

@@ -25,6 +25,8 @@ def find_data(text: str) -> tuple[str, Path]:
     kind, sign, rest = text.partition(":")
     if not sign or kind not in (*CONVERTERS, RECORDS) or Path(text).exists():
         kind, rest = "", text
+    if not rest.strip():
+        raise InputError(f"{text!r} names no data; give a folder or a file of data")
     path = Path(rest)
     if kind != RECORDS and not path.exists() and not any(sign in rest for sign in "*?["):
         raise InputError(f"{short_name(rest)} does not exist; give a folder or a file of data")

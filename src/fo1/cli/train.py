@@ -25,15 +25,15 @@ from fo1.data.negatives import Vocabulary
 from fo1.data.schema import Record
 from fo1.data.storage import RecordFile, write_records
 from fo1.errors import InputError
-from fo1.formats.beside import write_beside
 from fo1.lexicon import Lexicon
 from fo1.models import FO1ForConditionalGeneration, FO1Processor
 from fo1.pipeline.loading import choose_device, find_model, load_config, load_lexicon
+from fo1.pipeline.proposers import check_proposer
 from fo1.training.export import export, model_card, plot_losses
 from fo1.training.feature_cache import FeatureCache
 from fo1.training.recipe import Recipe, change, to_dict
 from fo1.training.recipes import get_recipe
-from fo1.training.run import LOG, Run, run
+from fo1.training.run import LOG, Run, check_batches, check_claim, check_trackers, run
 from fo1.training.stages import Stage
 from fo1.training.trainer import DrawSample
 from fo1.visualize import save_picture
@@ -82,6 +82,15 @@ def plan(arguments: Arguments, words: Sequence[str]) -> Plan:
         raise InputError(
             f"two data sets are called {names[-1]!r}; name them apart: --data NAME=PATH"
         )
+    unknown = sorted({n for stage in recipe.stages for n in stage.mixture} - set(names))
+    if unknown:
+        raise InputError(
+            f"a stage mixes {unknown[0]!r}, which is no data set here; there are {', '.join(names)}"
+        )
+    if recipe.proposer is not None:
+        check_proposer(recipe.proposer)
+    check_batches(recipe)
+    check_trackers(recipe.report_to)
     return Plan(recipe, data, Path(arguments.out), arguments, tuple(words))
 
 
@@ -107,9 +116,19 @@ def train(planned: Plan, out: TextIO, err: TextIO, interrupts: Interrupts) -> in
     load = _loader(folder, recipe.sampling.order)
     processor = FO1Processor.from_pretrained(folder)
     lexicon = load_lexicon(folder)
-    sources = _records(planned, err, first)
+    sources, new = _records(planned, err, first)
     kept, held = hold_out(sources, recipe.held_out, recipe.seed)
+    facts = {
+        "data": {name: _fingerprint(records) for name, records in sources.items()},
+        "held_out": _fingerprint(held),
+    }
     if first:
+        try:
+            check_claim(planned.out, recipe, facts)
+        except InputError:
+            for file in new:
+                file.unlink()
+            raise
         planned.out.mkdir(parents=True, exist_ok=True)
         pictures = write_coco(held, planned.out / HELD_OUT) if held else 0
         told = ", ".join(f"{len(records):,} of {name}" for name, records in kept.items())
@@ -147,7 +166,7 @@ def train(planned: Plan, out: TextIO, err: TextIO, interrupts: Interrupts) -> in
             collator=collator,
             out=planned.out,
             measure=measure if held and recipe.measure_every else None,
-            facts={"data": {name: _fingerprint(records) for name, records in sources.items()}},
+            facts=facts,
             callbacks=(_progress(progress, recipe),),
         )
         try:
@@ -196,39 +215,42 @@ def _loader(folder: Path, order: str) -> Callable[[], FO1ForConditionalGeneratio
     return load
 
 
-def _records(planned: Plan, err: TextIO, first: bool) -> dict[str, RecordFile]:
-    """Return the records of each data set, converted once into the folder of the run."""
+def _records(planned: Plan, err: TextIO, first: bool) -> tuple[dict[str, RecordFile], list[Path]]:
+    """Return the records of each data set, converted into the folder of the run, and the files that are new."""
     found: dict[str, RecordFile] = {}
+    new: list[Path] = []
+    arguments = planned.arguments
+    pictures = None if arguments.pictures is None else Path(arguments.pictures)
     for name, kind, path in planned.data:
         if kind == RECORDS:
             found[name] = RecordFile(path)
             continue
-        made = planned.out / "records" / f"{name}.jsonl"
-        if first and not _is_converted(made, path):
+        state = _state(path, kind, arguments.pictures, arguments.max_bad)
+        made = planned.out / "records" / f"{name}-{state[:12]}.jsonl"
+        if first and not made.exists():
             made.parent.mkdir(parents=True, exist_ok=True)
-            arguments = planned.arguments
-            pictures = None if arguments.pictures is None else Path(arguments.pictures)
             conversion = convert(kind, path, pictures=pictures, max_bad=arguments.max_bad)
-            made.unlink(missing_ok=True)
-            write_beside(_source_file(made), str(path.resolve()))
             count = write_records(conversion, made, pictures="keep")
+            new.append(made)
             bad = conversion.bad.bad
             told = f"; {len(bad):,} rows cannot be used, the first: {bad[0]}" if bad else ""
             err.write(f"fo1: {name}: {count:,} records from {kind} data{told}\n")
-        while not _is_converted(made, path):  # another process does it
+        while not made.exists():  # another process converts
             time.sleep(0.2)
         found[name] = RecordFile(made)
-    return found
+    return found, new
 
 
-def _source_file(made: Path) -> Path:
-    """Return the file that says where the data of converted records lay, for they name its pictures."""
-    return made.with_suffix(".source")
-
-
-def _is_converted(made: Path, path: Path) -> bool:
-    source = _source_file(made)
-    return made.exists() and source.exists() and source.read_text("utf-8") == str(path.resolve())
+def _state(source: Path, *options: object) -> str:
+    """Return a digest that changes when a data set moves, or a file of it comes, goes or is written."""
+    digest = hashlib.sha256(f"{source.resolve()} {options}".encode(errors="surrogateescape"))
+    files = sorted(source.rglob("*")) if source.is_dir() else [source]
+    for file in files:
+        if file.is_file():
+            stat = file.stat()
+            said = f"{file.relative_to(source)} {stat.st_size} {stat.st_mtime_ns}\n"
+            digest.update(said.encode(errors="surrogateescape"))
+    return digest.hexdigest()
 
 
 def _fingerprint(records: Iterable[Record]) -> str:
@@ -248,14 +270,7 @@ def _drawers(
     vocabularies: Mapping[str, Vocabulary],
     features: FeatureCache | None,
 ) -> Callable[[Stage], DrawSample]:
-    known = [source.name for source in sources]
-
     def drawer(stage: Stage) -> DrawSample:
-        unknown = sorted(set(stage.mixture) - set(known))
-        if unknown:
-            raise InputError(
-                f"stage {stage.name!r} mixes {unknown[0]!r}, which is no data set here; there are {', '.join(known)}"
-            )
         own = [s for s in sources if not stage.mixture or s.name in stage.mixture]
         mixture = Mixture(own, dict(stage.mixture) or None)
         return Drawer(mixture, recipe.sampling, recipe.seed, vocabularies, features).sample

@@ -107,6 +107,9 @@ class Sampling:
             raise InputError(
                 f"the weight of {wrong[0]!r} is {self.tasks[wrong[0]]}; give 0 or more"
             )
+        for name in ("truth", "jitter"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} is {getattr(self, name)}; give a share from 0 to 1")
         for name in (
             "distractors",
             "most_regions",

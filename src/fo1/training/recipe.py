@@ -73,6 +73,13 @@ class Recipe:
         for name in ("micro_batch", "save_every", "keep"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; give 1 or more")
+        for name, least in (("pack_to", 16), ("measure_every", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise InputError(f"{name} is {value}; give {least} or more, or None")
+        for name, least in (("measure_limit", 1), ("workers", 0), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} is {getattr(self, name)}; give {least} or more")
         if self.cache and self.sampling.variants is None:
             raise InputError(
                 "cache needs sampling.variants, a number of region sets per record; set it"

@@ -92,6 +92,7 @@ def run(given: Run) -> FO1ForConditionalGeneration:
         import accelerate  # noqa: F401  # pyright: ignore[reportMissingImports, reportUnusedImport]
     except ImportError as error:
         raise MissingExtraError("training", "accelerate", "train") from error
+    check_trackers(given.recipe.report_to)
     rank = int(os.environ.get("RANK", "0"))
     if rank == 0:
         _claim(given)
@@ -145,14 +146,8 @@ def arguments(recipe: Recipe, stage: Stage, folder: Path) -> TrainingArguments:
     Raises:
         InputError: the stage's batch is not made of whole micro-batches of all processes.
     """
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    share = recipe.micro_batch * processes
-    if stage.batch % share:
-        raise InputError(
-            f"stage {stage.name!r} has a batch of {stage.batch}, which {processes} processes with micro-batches of "
-            f"{recipe.micro_batch} cannot share; make it a multiple of {share} "
-            f"(--set stages.{stage.name}.batch=N or --set micro_batch=N)"
-        )
+    share = check_batches(recipe)
+    processes = share // recipe.micro_batch
     cpu = not torch.cuda.is_available()
     return TrainingArguments(
         output_dir=str(folder),
@@ -180,6 +175,24 @@ def arguments(recipe: Recipe, stage: Stage, folder: Path) -> TrainingArguments:
     )
 
 
+def check_batches(recipe: Recipe) -> int:
+    """Return the samples of one pass of all processes.
+
+    Raises:
+        InputError: a stage's batch is not made of whole ones.
+    """
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    share = recipe.micro_batch * processes
+    for stage in recipe.stages:
+        if stage.batch % share:
+            raise InputError(
+                f"stage {stage.name!r} has a batch of {stage.batch}, which {processes} processes with micro-batches "
+                f"of {recipe.micro_batch} cannot share; make it a multiple of {share} "
+                f"(--set stages.{stage.name}.batch=N or --set micro_batch=N)"
+            )
+    return share
+
+
 def _train(given: Run, number: int, found: Path | None) -> None:
     recipe, stage = given.recipe, given.recipe.stages[number]
     model = learned_model(given, until=number)
@@ -190,7 +203,6 @@ def _train(given: Run, number: int, found: Path | None) -> None:
         model.vlm.enable_input_require_grads()
     folder = _folder(given, number)
     folder.mkdir(parents=True, exist_ok=True)
-    _check_trackers(recipe.report_to)
     trainer = StageTrainer(
         Objective(model) if given.make_objective is None else given.make_objective(model, stage),
         stage,
@@ -233,7 +245,7 @@ def _measure(
     return told[0]
 
 
-def _check_trackers(names: Sequence[str]) -> None:
+def check_trackers(names: Sequence[str]) -> None:
     """Raises an InputError if the trainer would not know one, or lacks its package."""
     known = integration_utils.INTEGRATION_TO_CALLBACK
     for name in names:
@@ -270,21 +282,32 @@ def _claim(given: Run) -> None:
     Raises:
         InputError: it holds another one.
     """
-    told = json.loads(json.dumps({"recipe": to_dict(given.recipe), **(given.facts or {})}))
-    file = given.out / RECIPE
-    given.out.mkdir(parents=True, exist_ok=True)
-    if file.exists():
-        try:
-            stored = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError:
-            stored = None
-        other = _first_difference(stored, told)
-        if other:
-            raise InputError(
-                f"{given.out} holds a run with another {other}; give the same words to go on with it, or another --out"
-            )
-        return
-    write_beside(file, json.dumps(told, indent=1) + "\n")
+    if not check_claim(given.out, given.recipe, given.facts or {}):
+        told = {"recipe": to_dict(given.recipe), **(given.facts or {})}
+        given.out.mkdir(parents=True, exist_ok=True)
+        write_beside(given.out / RECIPE, json.dumps(told, indent=1) + "\n")
+
+
+def check_claim(out: Path, recipe: Recipe, facts: Mapping[str, Any]) -> bool:
+    """Return whether a folder holds this very run already; False where it holds none. Nothing is written.
+
+    Raises:
+        InputError: it holds another one.
+    """
+    file = out / RECIPE
+    if not file.exists():
+        return False
+    try:
+        stored = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        stored = None
+    told = json.loads(json.dumps({"recipe": to_dict(recipe), **facts}))
+    other = _first_difference(stored, told)
+    if other:
+        raise InputError(
+            f"{out} holds a run with another {other}; give the same words to go on with it, or another --out"
+        )
+    return True
 
 
 def _first_difference(one: Any, other: Any, path: str = "") -> str:

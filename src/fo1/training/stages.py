@@ -5,6 +5,7 @@ tuning, in which the auxiliary encoder and the language model join and the host'
 paper's rates, steps and mixtures are not known; those of the recipes are ours.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -85,6 +86,17 @@ class Stage:
             raise InputError(
                 f"stage {self.name!r} trains the language model and adapters in it; choose one of them"
             )
+        for what, weights in (
+            ("learns", self.learns),
+            ("losses", self.losses),
+            ("mixture", self.mixture),
+        ):
+            for name, value in weights.items():
+                number = isinstance(value, int | float) and not isinstance(value, bool)
+                if not number or not math.isfinite(value) or value < 0:
+                    raise InputError(
+                        f"stage {self.name!r}: {what}.{name} is {value!r}; give a number, 0 or more"
+                    )
         for what, value, least in (("steps", self.steps, 1), ("batch", self.batch, 1)):
             if value < least:
                 raise InputError(f"stage {self.name!r}: {what} is {value}; give {least} or more")
