@@ -29,7 +29,12 @@ def find_data(text: str) -> tuple[str, Path]:
         raise InputError(f"{text!r} names no data; give a folder or a file of data")
     path = Path(rest)
     if kind != RECORDS and not path.exists() and not any(sign in rest for sign in "*?["):
-        raise InputError(f"{short_name(rest)} does not exist; give a folder or a file of data")
+        known = (
+            f"; before a colon stands one of {', '.join((*CONVERTERS, RECORDS))}" if sign else ""
+        )
+        raise InputError(
+            f"{short_name(rest)} does not exist; give a folder or a file of data{known}"
+        )
     if not kind and not path.exists():
         kind = RECORDS  # a pattern; only records have them
     return kind or detect_format(path), path
