@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fo1.data.converters import CONVERTERS, detect_format
+from fo1.data.converters.detection import RECORDS
 from fo1.data.mixture import Source
 from fo1.data.negatives import Vocabulary
 from fo1.data.proposed import ProposedRecords
@@ -11,9 +12,6 @@ from fo1.data.schema import Record
 from fo1.errors import InputError, short_name
 from fo1.proposals import get_proposer
 from fo1.proposals.base import DEFAULT_LIMIT
-
-RECORDS = "records"
-"""Format of our own files."""
 
 
 def find_data(text: str) -> tuple[str, Path]:

@@ -110,18 +110,13 @@ def decode(
         host = model.host_inputs(
             input_ids, attention_mask, None, encoding, regions, region_index, inputs
         )
-        seen = input_ids
     else:
         cache = prefix.fork(len(input_ids))
-        before = prefix.ids.expand(len(input_ids), -1)
-        host = {
-            "inputs_embeds": model.fuse(input_ids, regions, region_index),
-            "attention_mask": torch.cat([torch.ones_like(before), attention_mask], dim=1),
-            "position_ids": prefix.positions((attention_mask.cumsum(-1) - 1).clamp(min=0)),
-        }
-        seen = torch.cat([before, input_ids], dim=1)
+        host = model.prefix_inputs(prefix, input_ids, attention_mask, regions, region_index)
     # Padding was not written, so no penalty is due to it.
-    seen = torch.where(_pad_left(attention_mask, seen.shape[1]) > 0, seen, input_ids[:, -1:])
+    seen = torch.where(attention_mask > 0, input_ids, input_ids[:, -1:])
+    if prefix is not None:
+        seen = torch.cat([prefix.ids.expand(len(seen), -1), seen], dim=1)
     mask, positions = host["attention_mask"], host["position_ids"]
     axes = tuple(positions.shape[:-2])  # a family may count along several
     # What is padding stands at the first position, so the last one is the largest.
@@ -164,11 +159,6 @@ def decode(
             "attention_mask": mask,
             "position_ids": positions.expand(*axes, *positions.shape),
         }
-
-
-def _pad_left(mask: Tensor, length: int) -> Tensor:
-    """Return a mask (B, T) with ones for what stands before it."""
-    return torch.nn.functional.pad(mask, (length - mask.shape[1], 0), value=1)
 
 
 def _choose(live: Sequence[_Row], logits: Tensor, seen: Tensor, penalty: float) -> None:

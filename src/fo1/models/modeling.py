@@ -392,12 +392,8 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
         else:
             cache = before.fork()
             ids = torch.cat([before.ids, prefix_ids[0]])
-            steps = torch.arange(prefix_ids.shape[1], device=prefix_ids.device)
-            host = {
-                "inputs_embeds": self.fuse(prefix_ids, regions, region_index),
-                "attention_mask": torch.ones_like(ids)[None],
-                "position_ids": before.positions(steps[None]),
-            }
+            mask = torch.ones_like(prefix_ids)
+            host = self.prefix_inputs(before, prefix_ids, mask, regions, region_index)
         output = self.vlm.base_model(**host, past_key_values=cache, use_cache=True)
         states, positions = output.last_hidden_state, host["position_ids"]
         placed = prefix_ids[0] == self.config.region_placeholder_id
@@ -408,6 +404,30 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
             axes=tuple(positions.shape[:-2]),
             next_position=int(positions.amax()) + 1,
         )
+
+    def prefix_inputs(
+        self,
+        prefix: Prefix,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        regions: RegionEmbeddings | None = None,
+        region_index: Tensor | None = None,
+    ) -> dict[str, Any]:
+        """Return what the host's forward takes of rows that go on behind a prefix, besides a fork of its cache.
+
+        Args:
+            prefix: what stands before every row.
+            input_ids: (B, T), left-padded.
+            attention_mask: (B, T).
+            regions: as in `forward`, of the placeholders in these rows.
+            region_index: as in `forward`.
+        """
+        before = torch.ones_like(prefix.ids).expand(len(input_ids), -1)
+        return {
+            "inputs_embeds": self.fuse(input_ids, regions, region_index),
+            "attention_mask": torch.cat([before, attention_mask], dim=1),
+            "position_ids": prefix.positions((attention_mask.cumsum(-1) - 1).clamp(min=0)),
+        }
 
     def continue_prefix(self, prefix: Prefix, branches: Branches) -> tuple[Tensor, Tensor]:
         """Return last hidden states and input embeddings (1, T, D) of branches behind a prefix.

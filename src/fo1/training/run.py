@@ -124,9 +124,7 @@ def learned_model(given: Run, until: int | None = None) -> FO1ForConditionalGene
         found = checkpoint.latest(_folder(given, number))
         if found is None or checkpoint.step_of(found) < stage.steps:
             raise InputError(f"stage {stage.name!r} has not ended; run the same command again")
-        _prepare(model, given.processor, stage)
-        checkpoint.set_learned(model, checkpoint.read_learned(found / checkpoint.LEARNED))
-        _conclude(model)
+        _learn(given, model, stage, checkpoint.read_learned(found / checkpoint.LEARNED))
     return model.eval()
 
 
@@ -236,9 +234,7 @@ def _measure(
     told: list[Any] = [None]
     if int(os.environ.get("RANK", "0")) == 0:
         copy = learned_model(given, until=number)
-        _prepare(copy, given.processor, given.recipe.stages[number])
-        checkpoint.set_learned(copy, state)
-        _conclude(copy)
+        _learn(given, copy, given.recipe.stages[number], state)
         placed: Any = copy.eval()
         told = [dict(given.measure(placed.to(model.device)))]
     torch.distributed.broadcast_object_list(told)
@@ -256,6 +252,15 @@ def check_trackers(names: Sequence[str]) -> None:
         except (ImportError, RuntimeError) as error:
             told = " ".join(str(error).split())
             raise InputError(f"report_to={name} cannot be used: {short_name(told, 200)}") from error
+
+
+def _learn(
+    given: Run, model: FO1ForConditionalGeneration, stage: Stage, state: Mapping[str, torch.Tensor]
+) -> None:
+    """Write what a stage learned into a model that it began with."""
+    _prepare(model, given.processor, stage)
+    checkpoint.set_learned(model, state)
+    _conclude(model)
 
 
 def _prepare(model: FO1ForConditionalGeneration, processor: FO1Processor, stage: Stage) -> None:
