@@ -6,12 +6,15 @@
 First: K names among N regions, answered three ways by one model, in one run:
 
     one pass     prefix, then all names as branches behind it; the score head reads every pair (what `detect` does)
-    list         greedy decoding with a key-value cache, one answer that lists all names, a token a step
-    batch        the prefix once, its cache repeated for K requests, each decoded until its own list ends
+    batch        the prefix once, its cache repeated for K requests, each decoded until its own list ends; a request is
+                 the question that models are trained on, and its answer begins with the name
+    bare batch   the same without question and name: every request is an opened list, which no protocol knows
+    list         greedy decoding with a key-value cache, one question, one answer with all names, a token a step
+    bare list    the same without the question
 
 What is written is given, not chosen: weights are random, and the time of a step does not depend on them. Half of the
-names are absent and answered by "none", the others by five regions. Then: a second question on the same scene, and new
-boxes.
+names are absent and answered by "none", the others by five regions. "With vision" adds the encoders and the regions,
+which all ways share. Then: a second question on the same scene, and new boxes.
 """
 
 import argparse
@@ -25,12 +28,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fo1 import FO1
-from fo1.layout import query_branch
+from fo1 import FO1, prompts
+from fo1.layout import query_branch, question_branch
 from fo1.models import FO1Config, FO1ForConditionalGeneration, FO1Processor
 from fo1.models.prefix import Prefix
-from fo1.pipeline.engine import QUERIES_PER_PASS, Engine, SceneTensors
+from fo1.pipeline.engine import QUERIES_PER_PASS, Engine
 from fo1.pipeline.loading import packaged_folder
+from fo1.pipeline.rows import SceneTensors
 from fo1.tags import NONE_TEXT, OBJECTS_CLOSE, region_token
 
 NAMES = (
@@ -65,16 +69,20 @@ def median(run: Callable[[], object], repeats: int) -> float:
 
 
 @torch.inference_mode()
-def write_list(engine: Engine, prefix: Prefix, tokens: Sequence[int]) -> None:
-    """Decode one answer, a token a step."""
+def write_list(
+    engine: Engine, prefix: Prefix, question: Sequence[int], answer: Sequence[int]
+) -> None:
+    """Read a question, then decode one answer, a token a step."""
     cache = prefix.fork()
     model = engine.model
-    for place, token in enumerate(tokens[:-1]):  # nothing follows the last one
-        step = torch.tensor([[place]])
+    place = 0
+    for tokens in (question, *([token] for token in answer[:-1])):  # nothing follows the last one
+        steps = torch.arange(place, place + len(tokens))[None]
+        place += len(tokens)
         model.vlm(
-            input_ids=torch.tensor([[token]]),
-            attention_mask=torch.ones(1, len(prefix) + place + 1, dtype=torch.long),
-            position_ids=prefix.positions(step),
+            input_ids=torch.tensor([list(tokens)]),
+            attention_mask=torch.ones(1, len(prefix) + place, dtype=torch.long),
+            position_ids=prefix.positions(steps),
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
@@ -85,17 +93,17 @@ def write_list(engine: Engine, prefix: Prefix, tokens: Sequence[int]) -> None:
 def write_batch(
     engine: Engine,
     prefix: Prefix,
-    prompts: Sequence[Sequence[int]],
+    requests: Sequence[Sequence[int]],
     answers: Sequence[Sequence[int]],
 ) -> None:
     """Decode K answers side by side, rows leave when they end."""
-    width = max(map(len, prompts))
-    rows = list(range(len(prompts)))
-    ids = torch.tensor([[0] * (width - len(one)) + list(one) for one in prompts])
-    mask = torch.tensor([[0] * (width - len(one)) + [1] * len(one) for one in prompts])
+    width = max(map(len, requests))
+    rows = list(range(len(requests)))
+    ids = torch.tensor([[0] * (width - len(one)) + list(one) for one in requests])
+    mask = torch.tensor([[0] * (width - len(one)) + [1] * len(one) for one in requests])
     mask = torch.cat([torch.ones(len(rows), len(prefix), dtype=torch.long), mask], dim=1)
     cache = prefix.fork(len(rows))
-    lengths = torch.tensor(list(map(len, prompts)))
+    lengths = torch.tensor(list(map(len, requests)))
     steps = (mask[:, len(prefix) :].cumsum(-1) - 1).clamp(min=0)
     count = 0
     while True:
@@ -131,14 +139,17 @@ def answers_of(processor: FO1Processor, names: int, regions: int) -> list[list[i
     return written
 
 
-def compare(engine: Engine, scene: SceneTensors, names: Sequence[str], repeats: int) -> None:
-    """Print the three ways of answering, vision excluded."""
+def compare(
+    engine: Engine, scene: SceneTensors, names: Sequence[str], repeats: int, vision: float
+) -> None:
+    """Print the ways of answering; `vision` are the seconds of encoding, which none of them counts."""
     processor, regions = engine.processor, tuple(range(len(scene)))
-    prompts = [processor.token_ids(query_branch(name)) for name in names]
-    answers = answers_of(processor, len(names), len(scene))
-    together = [
-        token for pair in zip(prompts, answers, strict=True) for part in pair for token in part
-    ]
+    opened = [processor.token_ids(query_branch(name)) for name in names]
+    lists = answers_of(processor, len(names), len(scene))
+    asked = [processor.token_ids(question_branch(prompts.detect([name]))) for name in names]
+    question = processor.token_ids(question_branch(prompts.detect(names)))
+    told = [[*own, *regions] for own, regions in zip(opened, lists, strict=True)]
+    whole = [token for own in told for token in own]
 
     def make_prefix() -> Prefix:
         engine.memory.forget(scene, scene.picture)
@@ -149,31 +160,49 @@ def compare(engine: Engine, scene: SceneTensors, names: Sequence[str], repeats: 
         make_prefix()
         engine.match([scene], names)
 
-    def listed() -> None:
-        write_list(engine, make_prefix(), together)
+    def fed(*parts: Sequence[Sequence[int]]) -> int:
+        return sum(len(one) for part in parts for one in part)
 
-    def batched() -> None:
-        write_batch(engine, make_prefix(), prompts, answers)
-
-    prefix = make_prefix()
+    prefix, count = make_prefix(), len(names)
     rows = {
-        "one pass": (one_pass, repeats, -(-len(names) // QUERIES_PER_PASS)),
-        "batch": (batched, repeats, max(map(len, answers))),
-        "list": (listed, 1, len(together) - 1),
+        "one pass": (one_pass, repeats, -(-count // QUERIES_PER_PASS), fed(opened)),
+        "batch": (
+            lambda: write_batch(engine, make_prefix(), asked, told),
+            repeats,
+            max(map(len, told)),
+            fed(asked, told) - count,
+        ),
+        "bare batch": (
+            lambda: write_batch(engine, make_prefix(), opened, lists),
+            repeats,
+            max(map(len, lists)),
+            fed(opened, lists) - count,
+        ),
+        "list": (
+            lambda: write_list(engine, make_prefix(), question, whole),
+            1,
+            len(whole),
+            len(question) + len(whole) - 1,
+        ),
+        "bare list": (
+            lambda: write_list(engine, make_prefix(), whole[:1], whole[1:]),
+            1,
+            len(whole) - 1,
+            len(whole) - 1,
+        ),
     }
     own = 0.0
+    print(f"\n{count} names x {len(scene)} regions, prefix of {len(prefix)} tokens\n")
     print(
-        f"\n{len(names)} names x {len(scene)} regions, prefix of {len(prefix)} tokens, vision excluded\n"
+        "| way | passes behind the prefix | tokens fed | seconds | times one pass | with vision, times |"
     )
-    print("| way | passes behind the prefix | tokens fed | seconds | times one pass |")
-    print("|---|---|---|---|---|")
-    for name, (run, times, passes) in rows.items():
+    print("|---|---|---|---|---|---|")
+    for name, (run, times, passes, tokens) in rows.items():
         seconds = median(run, times)
         own = own or seconds
-        fed = sum(map(len, prompts))
-        fed += 0 if name == "one pass" else sum(len(answer) - 1 for answer in answers)
-        cells = (name, str(passes), str(fed), f"{seconds:.2f}", f"{seconds / own:.1f}")
-        print(f"| {' | '.join(cells)} |", flush=True)
+        whole_ratio = (seconds + vision) / (own + vision)
+        cells = (name, str(passes), str(tokens), f"{seconds:.2f}", f"{seconds / own:.1f}")
+        print(f"| {' | '.join(cells)} | {whole_ratio:.1f} |", flush=True)
 
 
 def ask_again(model: FO1, image: Image.Image, count: int, repeats: int) -> None:
@@ -227,11 +256,13 @@ def main() -> None:
     print(
         f"torch {torch.__version__}, {torch.get_num_threads()} threads, {language / 1e6:.1f} M parameters"
     )
-    scene = model.encode(image, proposer="grid", limit=options.regions)
+    boxes = model.propose(image, proposer="grid", limit=options.regions)
+    vision = median(lambda: model.encode(image, boxes), options.repeats)
+    scene = model.encode(image, boxes)
     names = [
         f"{NAMES[n % len(NAMES)]} {n // len(NAMES) or ''}".strip() for n in range(options.names)
     ]
-    compare(model.engine, scene.tensors, names, options.repeats)
+    compare(model.engine, scene.tensors, names, options.repeats, vision)
     ask_again(model, image, options.regions, options.repeats)
 
 

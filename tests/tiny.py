@@ -22,6 +22,7 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
+    Qwen3_5Config,
 )
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
@@ -104,6 +105,47 @@ def _qwen2_5_vl() -> Qwen2_5_VLConfig:
     )
 
 
+def _qwen3_5() -> Qwen3_5Config:
+    return Qwen3_5Config(
+        text_config={
+            "vocab_size": VOCABULARY,
+            "hidden_size": WIDTH,
+            "intermediate_size": 48,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "head_dim": 16,
+            "linear_key_head_dim": 8,
+            "linear_value_head_dim": 8,
+            "linear_num_key_heads": 2,
+            "linear_num_value_heads": 4,
+            "layer_types": ["linear_attention", "full_attention"],
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 1e4,
+                "partial_rotary_factor": 0.5,
+                "mrope_section": [2, 1, 1],
+                "mrope_interleaved": True,
+            },
+            "eos_token_id": 1792,
+        },
+        vision_config={
+            "depth": 2,
+            "hidden_size": WIDTH,
+            "intermediate_size": 48,
+            "num_heads": 2,
+            "out_hidden_size": WIDTH,
+            "patch_size": 14,
+            "num_position_embeddings": 64,
+        },
+        image_token_id=1804,
+        video_token_id=1805,
+        vision_start_token_id=1801,
+        vision_end_token_id=1802,
+        tie_word_embeddings=True,
+    )
+
+
 def _llava(**options: Any) -> LlavaConfig:
     vision = CLIPVisionConfig(
         hidden_size=24,
@@ -140,6 +182,12 @@ def llava_image_processor(side: int = FRAME, patch: int = 14) -> CLIPImageProces
 HOSTS: dict[str, TinyHost] = {
     "qwen2_5_vl": TinyHost(
         config=_qwen2_5_vl,
+        image_processor=lambda: Qwen2VLImageProcessorPil(min_pixels=28 * 28, max_pixels=448 * 448),
+        vision_blocks=lambda vlm: vlm.model.visual.blocks,
+        attention="attn",
+    ),
+    "qwen3_5": TinyHost(
+        config=_qwen3_5,
         image_processor=lambda: Qwen2VLImageProcessorPil(min_pixels=28 * 28, max_pixels=448 * 448),
         vision_blocks=lambda vlm: vlm.model.visual.blocks,
         attention="attn",

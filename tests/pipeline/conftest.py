@@ -9,7 +9,8 @@ import torch
 from fo1.lexicon import Lexicon
 from fo1.models import FO1ForConditionalGeneration, LightEncoderConfig
 from fo1.pipeline import FO1
-from fo1.pipeline.engine import Engine, Row, Text
+from fo1.pipeline.engine import Engine
+from fo1.pipeline.rows import Row, Text
 from tests import tiny
 
 SIZE = (140, 112)  # width, height

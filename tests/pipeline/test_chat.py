@@ -10,7 +10,8 @@ from fo1.errors import FO1Error, InputError, QueryError
 from fo1.layout import Picture, Turn
 from fo1.pipeline import FO1, Reply, Request, Scene
 from fo1.pipeline.chat import Chat, write
-from fo1.pipeline.engine import Engine, Text
+from fo1.pipeline.engine import Engine
+from fo1.pipeline.rows import Text
 from fo1.prompts import Task
 from tests import tiny
 from tests.pipeline.conftest import SIZE, front, record

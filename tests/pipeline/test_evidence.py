@@ -7,7 +7,8 @@ import pytest
 
 from fo1.models.decoding import Written
 from fo1.pipeline import Request
-from fo1.pipeline.engine import Engine, Text
+from fo1.pipeline.engine import Engine
+from fo1.pipeline.rows import Text
 from fo1.prompts import Task
 from fo1.results import Proposals
 from tests import tiny

@@ -22,7 +22,8 @@ from fo1.models.decoding import decode
 from fo1.models.scoring import Branches, evidence_chance, join_evidence
 from fo1.models.ssd import SSDMobileNetV2
 from fo1.pipeline import DEFAULT_THRESHOLD, FO1, Request, Scene
-from fo1.pipeline.engine import Engine, Row
+from fo1.pipeline.engine import Engine
+from fo1.pipeline.rows import Row
 from fo1.prompts import Task, describe
 from fo1.proposals import get_proposer
 from fo1.proposals.detector import SSDProposer

@@ -5,6 +5,7 @@ What goes wrong with one example stays with it: it becomes a failed prediction w
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeAlias
 
 import torch
@@ -19,6 +20,7 @@ from fo1.evaluation.task import AnyTask
 from fo1.geometry import Boxes
 from fo1.pipeline import FO1, Outcome, Request, Scene
 from fo1.pipeline.answering import answer_each
+from fo1.pipeline.side_by_side import side_by_side
 from fo1.results import Proposals
 
 Source: TypeAlias = Callable[[Example[Any], Image.Image], Proposals | Boxes]
@@ -65,7 +67,9 @@ class Predictor:
         for true_boxes in (False, True):
             own = [c for c in self.contestants if c.true_boxes == true_boxes]
             if own:
-                scenes = [self._encode(one, true_boxes) for one in opened]
+                scenes = side_by_side(
+                    partial(self._encode, true_boxes=true_boxes), opened, self.model.device
+                )
                 for who in own:
                     known = {one.key: one for one in told.get(MODEL.name, ())} or before or {}
                     told[who.name] = self._ask(examples, scenes, who, known)

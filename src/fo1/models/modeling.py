@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from transformers import (
     AutoModelForImageTextToText,
-    DynamicCache,
     GenerationMixin,
     PreTrainedModel,
 )
@@ -24,7 +23,7 @@ from fo1.models.configuration import FO1Config
 from fo1.models.encoding import PictureEncoding, RegionEmbeddings
 from fo1.models.families import HostFeatures, get_family
 from fo1.models.precision import KeepsBuffers
-from fo1.models.prefix import Prefix
+from fo1.models.prefix import continue_prefix, read_prefix
 from fo1.models.published.reading import (
     is_published,
     published_config,
@@ -40,6 +39,11 @@ from fo1.models.scoring import (
     match_evidence,
 )
 from fo1.models.tensor_files import check_complete
+
+ATTENTION_LAYERS = frozenset(
+    {"full_attention", "sliding_attention", "chunked_attention", "moe", "mlp"}
+)
+"""Kinds of layers, by the library's names, in which a token sees exactly those that its mask shows."""
 
 
 class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin):
@@ -348,8 +352,16 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
             regions: as in `forward`.
             region_index: as in `forward`; placeholders count row by row, prefix first.
             inputs: as in `forward`.
+
+        Raises:
+            ValueError: layers of the host would not see all of it, or see more than a branch should.
         """
-        self._check_window(prefix_ids.shape[1] + branches.ids.shape[1])
+        self.check_attention(prefix_ids.shape[1] + branches.ids.shape[1])
+        if self.recurrent:
+            raise ValueError(
+                f"got {int(branches.owner.max()) + 1} branches, but layers of this host carry a state from token to "
+                "token; use read_prefix and continue_prefix"
+            )
         image_inputs = {k: inputs[k] for k in self.family.image_inputs if k in inputs}
         positions = self.family.position_ids(self.vlm, prefix_ids, prefix_mask, image_inputs)
         host = self.host_inputs(
@@ -363,92 +375,6 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
         )
         states = self.vlm.base_model(**host, use_cache=False).last_hidden_state
         return states, host["inputs_embeds"]
-
-    @torch.no_grad()
-    def prefix(
-        self,
-        prefix_ids: Tensor,
-        encoding: PictureEncoding | None = None,
-        regions: RegionEmbeddings | None = None,
-        region_index: Tensor | None = None,
-        before: Prefix | None = None,
-        **inputs: Any,
-    ) -> Prefix:
-        """Return what the language model makes of pictures and regions, for any number of questions to continue.
-
-        Args:
-            prefix_ids: (1, P).
-            encoding: as in `forward`.
-            regions: as in `forward`.
-            region_index: as in `forward`.
-            before: a prefix without regions that this one goes on from; it holds the pictures then.
-            inputs: as in `forward`.
-        """
-        self._check_window(prefix_ids.shape[1] + (len(before) if before else 0))
-        if before is None:
-            cache = DynamicCache(config=self.config.get_text_config(decoder=True))
-            host = self.host_inputs(prefix_ids, None, None, encoding, regions, region_index, inputs)
-            ids = prefix_ids[0]
-        else:
-            cache = before.fork()
-            ids = torch.cat([before.ids, prefix_ids[0]])
-            mask = torch.ones_like(prefix_ids)
-            host = self.prefix_inputs(before, prefix_ids, mask, regions, region_index)
-        output = self.vlm.base_model(**host, past_key_values=cache, use_cache=True)
-        states, positions = output.last_hidden_state, host["position_ids"]
-        placed = prefix_ids[0] == self.config.region_placeholder_id
-        return Prefix(
-            ids=ids,
-            region_states=states[0, placed.to(states.device)],
-            cache=cache,
-            axes=tuple(positions.shape[:-2]),
-            next_position=int(positions.amax()) + 1,
-        )
-
-    def prefix_inputs(
-        self,
-        prefix: Prefix,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        regions: RegionEmbeddings | None = None,
-        region_index: Tensor | None = None,
-    ) -> dict[str, Any]:
-        """Return what the host's forward takes of rows that go on behind a prefix, besides a fork of its cache.
-
-        Args:
-            prefix: what stands before every row.
-            input_ids: (B, T), left-padded.
-            attention_mask: (B, T).
-            regions: as in `forward`, of the placeholders in these rows.
-            region_index: as in `forward`.
-        """
-        before = torch.ones_like(prefix.ids).expand(len(input_ids), -1)
-        return {
-            "inputs_embeds": self.fuse(input_ids, regions, region_index),
-            "attention_mask": torch.cat([before, attention_mask], dim=1),
-            "position_ids": prefix.positions((attention_mask.cumsum(-1) - 1).clamp(min=0)),
-        }
-
-    def continue_prefix(self, prefix: Prefix, branches: Branches) -> tuple[Tensor, Tensor]:
-        """Return last hidden states and input embeddings (1, T, D) of branches behind a prefix.
-
-        Equal to those of `branch_states`, up to rounding.
-
-        Args:
-            prefix: as `prefix` returned it; unchanged.
-            branches: of one row.
-        """
-        self._check_window(len(prefix) + branches.ids.shape[1])
-        embeddings = self.fuse(branches.ids, None)
-        seen = torch.ones_like(prefix.ids)[None]
-        states = self.vlm.base_model(
-            inputs_embeds=embeddings,
-            attention_mask=branch_mask(seen, branches.owner)[:, :, len(prefix) :],
-            position_ids=prefix.positions(branches.steps()),
-            past_key_values=prefix.fork(),
-            use_cache=True,
-        )
-        return states.last_hidden_state, embeddings
 
     def score(
         self,
@@ -471,6 +397,11 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
             ValueError: the model has no score head.
         """
         self._need_score_head()
+        if self.recurrent:
+            prefix = read_prefix(self, prefix_ids, regions=regions, **inputs)
+            states, embeddings = continue_prefix(self, prefix, branches)
+            found = prefix.region_states, branches, 0, states[0], embeddings[0]
+            return self.score_branches(*found, regions, query_classes)
         states, embeddings = self.branch_states(
             prefix_ids, torch.ones_like(prefix_ids), branches, regions=regions, **inputs
         )
@@ -531,7 +462,14 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
             match_evidence(regions.evidence, query_classes) if regions.evidence else None,
         )
 
-    def _check_window(self, length: int) -> None:
+    @property
+    def recurrent(self) -> bool:
+        """Whether layers of the host carry a state from token to token: no mask hides from them what came before."""
+        text = self.config.get_text_config(decoder=True)
+        kinds = getattr(text, "layer_types", None) or ()
+        return any(kind not in ATTENTION_LAYERS for kind in kinds)
+
+    def check_attention(self, length: int) -> None:
         """Raises a ValueError if layers of the host would not see all of a sequence."""
         text = self.config.get_text_config(decoder=True)
         window = getattr(text, "sliding_window", None)

@@ -89,6 +89,55 @@ class Packed:
         positions = positions.masked_fill(self.scene < 0, 0)
         return positions.reshape(*axes, *self.ids.shape)
 
+    def apart(self) -> "Apart":
+        """Return the same tokens with a row for every branch."""
+        rows: list[Tensor] = []
+        places: list[Tensor] = []
+        fresh: list[Tensor] = []
+        for scene in range(self.num_scenes):
+            row = int((self.scene == scene).any(1).nonzero()[0])
+            mine, branch = self.scene[row] == scene, self.branch[row]
+            prefix = (mine & (branch < 0)).nonzero().flatten()
+            for number in range(max(1, int(branch[mine].max()) + 1)):
+                own = (mine & (branch == number)).nonzero().flatten()
+                rows.append(torch.tensor(row, device=own.device))
+                places.append(torch.cat([prefix, own]))
+                fresh.append(torch.cat([(prefix >= 0) & (number == 0), own >= 0]))
+        pad = torch.nn.utils.rnn.pad_sequence
+        return Apart(
+            torch.stack(rows),
+            pad(places, batch_first=True),
+            pad([torch.ones_like(place) for place in places], batch_first=True),
+            pad(fresh, batch_first=True),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Apart:
+    """R rows, each a prefix and one branch, cut out of packed rows: for layers that know no mask.
+
+    Attributes:
+        rows: (R,) the packed row that each is of.
+        places: (R, L) where its tokens stand there; 0 where it is padded, on the right.
+        mask: (R, L) 1 for tokens.
+        fresh: (R, L) bool, tokens that stand in no earlier row.
+    """
+
+    rows: Tensor
+    places: Tensor
+    mask: Tensor
+    fresh: Tensor
+
+    def cut(self, values: Tensor) -> Tensor:
+        """Return (R, L, ...) of (B, T, ...)."""
+        return values[self.rows[:, None], self.places]
+
+    def join(self, values: Tensor, like: Tensor) -> Tensor:
+        """Return (B, T, ...) of (R, L, ...) and any (B, T); 0 where no token stands."""
+        joined = values.new_zeros(*like.shape, *values.shape[2:])
+        rows = self.rows[:, None].expand_as(self.places)
+        return joined.index_put((rows[self.fresh], self.places[self.fresh]), values[self.fresh])
+
 
 def run_steps(*keys: Tensor) -> Tensor:
     """Return (B, T): the place of each token in its run, counted from 0; a run ends where one of the keys changes.

@@ -7,6 +7,7 @@ task of models without one, is written and then parsed.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 
 import numpy as np
 import numpy.typing as npt
@@ -103,13 +104,16 @@ def reply(chat: Chat, engine: Engine) -> Reply:
 
 def _questions(scene: EncodedScene, request: Request) -> list[Chat]:
     """Return what is written to the model; one outcome may take several questions."""
+    labels: Sequence[Sequence[str]] = ()
     match request.task:
         case Task.DETECT:
-            texts = [prompts.detect(request.queries)]
+            texts, labels = [prompts.detect(request.queries)], [request.queries]
         case Task.REFER:
             texts = [prompts.refer(query) for query in request.queries]
+            labels = [(query,) for query in request.queries]
         case Task.COUNT:
             texts = [prompts.count(query) for query in request.queries]
+            labels = [(query,) for query in request.queries]
         case Task.DESCRIBE:
             regions = named_regions(scene, request)
             texts = [prompts.describe([region], request.detail) for region in regions]
@@ -124,7 +128,10 @@ def _questions(scene: EncodedScene, request: Request) -> list[Chat]:
             (query,) = request.queries
             texts = [prompts.ask(query, num_regions=len(scene), think=request.think)]
     about_all = request.task not in REGION_TASKS
-    return [question(scene, text, all_regions=about_all) for text in texts]
+    return [
+        question(scene, text, all_regions=about_all, labels=own)
+        for text, own in zip(texts, labels or repeat(()), strict=False)
+    ]
 
 
 def _write(asked: Sequence[tuple[EncodedScene, Request]]) -> list[list[Written]]:

@@ -11,8 +11,9 @@ from fo1 import layout, tags
 from fo1.errors import InputError, QueryError
 from fo1.layout import Picture, Role, Turn
 from fo1.parsing import parse_answer, plain_text
-from fo1.pipeline.engine import Engine, Row
+from fo1.pipeline.engine import Engine
 from fo1.pipeline.request import EncodedScene
+from fo1.pipeline.rows import Row
 from fo1.pipeline.tiles import Tile, split
 from fo1.results import Answer, Detections
 
@@ -28,12 +29,14 @@ class Chat:
         scenes: one per `Picture` of the turns, in their order.
         system: text of the system turn; None for no such turn.
         all_regions: whether the answer may be about any region; False: about those named.
+        labels: what the answer will probably name, in this order; it is written faster then, not otherwise.
     """
 
     turns: tuple[Turn, ...]
     scenes: tuple[EncodedScene, ...]
     system: str | None = layout.SYSTEM_TEXT
     all_regions: bool = True
+    labels: tuple[str, ...] = ()
 
     @property
     def num_regions(self) -> int:
@@ -109,10 +112,12 @@ class Reply:
         return {"role": "assistant", "content": self.answer.text}
 
 
-def question(scene: EncodedScene, text: str, *, all_regions: bool = True) -> Chat:
-    """Return the chat that asks one question about one scene."""
+def question(
+    scene: EncodedScene, text: str, *, all_regions: bool = True, labels: Sequence[str] = ()
+) -> Chat:
+    """Return the chat that asks one question about one scene; arguments as in `Chat`."""
     turn = Turn("user", (Picture(len(scene)), text))
-    return Chat((turn,), (scene,), all_regions=all_regions)
+    return Chat((turn,), (scene,), all_regions=all_regions, labels=tuple(labels))
 
 
 def write(chats: Sequence[Chat], engine: Engine) -> list[Written]:
@@ -145,19 +150,20 @@ def write(chats: Sequence[Chat], engine: Engine) -> list[Written]:
 def _row(chat: Chat, tile: Tile, repeat_features: bool) -> Row:
     """Return the sequence that shows one tile of a chat."""
     shown = [chat.locate(region) for region in tile.regions]
-    pictures = iter(range(len(chat.scenes)))
+    numbers = iter(range(len(chat.scenes)))
 
     def part_of(part: str | Picture) -> str | Picture:
         if isinstance(part, str):
             return tile.to_tile(part)
-        number = next(pictures)
+        number = next(numbers)
         return Picture(sum(picture == number for picture, _ in shown))
 
     turns = [Turn(turn.role, tuple(map(part_of, turn.parts))) for turn in chat.turns]
     system = None if chat.system is None else tile.to_tile(chat.system)
     prompt = layout.build_prompt(*turns, system=system, repeat_features=repeat_features)
     placed = tuple(shown[region] for region in tags.placed_regions(prompt))
-    return Row(prompt, tuple(scene.tensors for scene in chat.scenes), placed, len(tile))
+    pictures = tuple(scene.tensors for scene in chat.scenes)
+    return Row(prompt, pictures, placed, len(tile), chat.labels)
 
 
 def read_messages(

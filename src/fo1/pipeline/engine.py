@@ -11,8 +11,8 @@ Legend: N regions of one scene, K queries, T tokens.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -24,17 +24,18 @@ from torch import Tensor
 
 from fo1.geometry import Boxes
 from fo1.grammar import Grammar
-from fo1.layout import query_branch, scene_prefix
+from fo1.layout import query_branch
 from fo1.lexicon import Lexicon
 from fo1.markup import Markup
 from fo1.models import FO1ForConditionalGeneration, FO1Processor
 from fo1.models.decoding import Written, decode
+from fo1.models.drafting import Drafter
 from fo1.models.encoding import PictureEncoding, RegionEmbeddings
-from fo1.models.families import HostFeatures
-from fo1.models.prefix import Prefix
+from fo1.models.prefix import Prefix, continue_prefix, read_prefix
 from fo1.models.processing import pad_left
 from fo1.models.scoring import Branches, evidence_chance, join_evidence, match_evidence
 from fo1.pipeline.memory import Memory
+from fo1.pipeline.rows import PictureTensors, Row, SceneTensors, Text, join_encodings, scene_row
 from fo1.pipeline.tiles import Tile, split
 from fo1.pipeline.vocabulary import Vocabulary
 from fo1.tags import GROUND_CLOSE, GROUND_OPEN, NONE_TEXT, OBJECTS_OPEN
@@ -47,79 +48,6 @@ QUERIES_PER_PASS = 64
 
 ROWS_PER_PASS = 8
 """Rows that share a pass."""
-
-
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
-class PictureTensors:
-    """What the model computed of one picture.
-
-    Attributes:
-        image: the picture, RGB; its maps are made again where they were forgotten.
-        encoding: what the host's vision encoder made of it, without the maps, which only boxes need.
-        inputs: the host's picture inputs without the pixels, such as the size of the patch grid.
-        image_tokens: positions that the picture takes in a prompt.
-        frame: (width, height) in pixels of the picture as the host sees it.
-    """
-
-    image: Image.Image
-    encoding: PictureEncoding
-    inputs: Mapping[str, Tensor]
-    image_tokens: int
-    frame: tuple[int, int]
-
-
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
-class SceneTensors:
-    """What the model computed of one picture and its boxes.
-
-    Attributes:
-        picture: which other scenes may share.
-        regions: N region embeddings.
-    """
-
-    picture: PictureTensors
-    regions: RegionEmbeddings
-
-    def __len__(self) -> int:
-        return len(self.regions.embeddings)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Row:
-    """One sequence for the language model.
-
-    Attributes:
-        prompt: with one `<image>` per picture.
-        pictures: in the order of the prompt.
-        placed: (picture, region of it) of each region placeholder, in the order of the prompt.
-        num_regions: how many regions an answer may name, counted from 0.
-    """
-
-    prompt: str
-    pictures: tuple[SceneTensors, ...]
-    placed: tuple[tuple[int, int], ...]
-    num_regions: int
-
-    def regions_shown(self) -> tuple[int, ...] | None:
-        """Return the regions of the one picture that the row is about; None if it does not open like that."""
-        if len(self.pictures) != 1 or not self.prompt.startswith(scene_prefix(self.num_regions)):
-            return None
-        return tuple(region for _, region in self.placed[: self.num_regions])
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """A written answer.
-
-    Attributes:
-        text: region markup included, without the tokens that end it.
-        complete: False if it ran into the limit on its length.
-        chances: with which probability each index token in it was written, in its order.
-    """
-
-    text: str
-    complete: bool = True
-    chances: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,8 +153,8 @@ class Engine:
             scenes: each has at least one region.
             queries: K names or expressions, clean.
         """
-        if len(scenes) == 1:
-            return [self._match_scene(scenes[0], queries)]
+        if len(scenes) == 1 or self.model.recurrent:
+            return [self._match_scene(scene, queries) for scene in scenes]
         tiles = [
             (number, tile)
             for number, scene in enumerate(scenes)
@@ -252,7 +180,7 @@ class Engine:
             for first in range(0, len(queries), QUERIES_PER_PASS):
                 some = queries[first : first + QUERIES_PER_PASS]
                 branches, classes = self._branches(some, 1), self._classes(some)
-                states, embeddings = self.model.continue_prefix(prefix, branches)
+                states, embeddings = continue_prefix(self.model, prefix, branches)
                 match = self.model.score_branches(
                     prefix.region_states, branches, 0, states[0], embeddings[0], regions, classes
                 )
@@ -264,7 +192,7 @@ class Engine:
         self, tiles: Sequence[tuple[SceneTensors, Tile]], queries: Sequence[str]
     ) -> list[npt.NDArray[np.float32]]:
         """Return per tile (regions of the tile, K) probabilities, of all tiles in one pass."""
-        rows = [_scene_row(scene, tile.regions) for scene, tile in tiles]
+        rows = [scene_row(scene, tile.regions) for scene, tile in tiles]
         ids, mask = self._ids(rows)
         branches, classes = self._branches(queries, len(tiles)), self._classes(queries)
         states, embeddings = self.model.branch_states(ids, mask, branches, **self._together(rows))
@@ -304,9 +232,9 @@ class Engine:
 
         def make() -> Prefix:
             opening = self._opening(scene)
-            ids, _ = self._ids([_scene_row(scene, regions)])
+            ids, _ = self._ids([scene_row(scene, regions)])
             chosen = scene.regions.select(regions)
-            return self.model.prefix(ids[:, len(opening) :], regions=chosen, before=opening)
+            return read_prefix(self.model, ids[:, len(opening) :], regions=chosen, before=opening)
 
         return self.memory.get(scene, regions, make) if regions else self._opening(scene)
 
@@ -314,8 +242,8 @@ class Engine:
         """Return what all questions about a picture share, whatever its regions."""
 
         def make() -> Prefix:
-            row = _scene_row(scene, ())
-            return self.model.prefix(self._ids([row])[0], **self._together([row]))
+            row = scene_row(scene, ())
+            return read_prefix(self.model, self._ids([row])[0], **self._together([row]))
 
         return self.memory.get(scene.picture, "opening", make)
 
@@ -352,11 +280,17 @@ class Engine:
         Region markup stays in the text, the tokens that end it do not.
         """
         texts: list[Text] = []
-        for start in range(0, len(rows), ROWS_PER_PASS):
-            chunk = rows[start : start + ROWS_PER_PASS]
+        together = 1 if self.model.recurrent else ROWS_PER_PASS
+        for start in range(0, len(rows), together):
+            chunk = rows[start : start + together]
+            grammars = [Grammar(self.markup, row.num_regions) for row in chunk]
             written = decode(
                 self.model,
-                grammars=[Grammar(self.markup, row.num_regions) for row in chunk],
+                grammars=grammars,
+                drafters=[
+                    Drafter(grammar, [self.processor.token_ids(label) for label in row.labels])
+                    for grammar, row in zip(grammars, chunk, strict=True)
+                ],
                 max_new_tokens=self.model.generation_config.max_new_tokens or MAX_NEW_TOKENS,
                 ends=self.markup.ends,
                 pad=self.processor.tokenizer.pad_token_id,
@@ -406,7 +340,7 @@ class Engine:
         ]
         together: dict[str, Any] = {}
         if pictures:
-            together["encoding"] = _join_encodings([scene.picture.encoding for scene in pictures])
+            together["encoding"] = join_encodings([scene.picture.encoding for scene in pictures])
             together["regions"] = RegionEmbeddings.join([scene.regions for scene in apart])
             together["region_index"] = torch.tensor(index, device=self.model.device).long()
             for name in pictures[0].picture.inputs:
@@ -442,14 +376,3 @@ class Engine:
             ]
             for source in config.evidence_sources
         ]
-
-
-def _scene_row(scene: SceneTensors, regions: tuple[int, ...]) -> Row:
-    """Return the row that opens every question about some regions of a scene."""
-    placed = tuple((0, region) for region in regions)
-    return Row(scene_prefix(len(regions)), (scene,), placed, len(regions))
-
-
-def _join_encodings(parts: Sequence[PictureEncoding]) -> PictureEncoding:
-    """Return one encoding of all pictures."""
-    return replace(parts[0], host=HostFeatures.join([part.host for part in parts]))

@@ -1,7 +1,7 @@
 """FO1: pictures in, answers out."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
 from typing import Any, Self
@@ -21,6 +21,7 @@ from fo1.pipeline.loading import PACKAGED, choose_device, find_model, load_engin
 from fo1.pipeline.proposers import ModelProposers, check_proposer
 from fo1.pipeline.request import GIVEN
 from fo1.pipeline.scene import Scene
+from fo1.pipeline.side_by_side import side_by_side
 from fo1.pipeline.verbs import Boxes, Verbs
 from fo1.proposals import Proposer
 from fo1.proposals.base import DEFAULT_LIMIT
@@ -226,6 +227,16 @@ class FO1(Verbs):
             BoxError: boxes are malformed or outside their picture.
         """
         return reply(read_messages(messages, self._scene), self.engine)
+
+    def _encode_all(
+        self, pictures: Sequence[tuple[ImageSource, Any]], options: dict[str, Any]
+    ) -> list[Scene]:
+        def encode(pair: tuple[ImageSource, Any]) -> Scene:
+            return self.encode(*pair, **options)
+
+        if not isinstance(options.get("proposer") or self._proposer, str):
+            return [encode(pair) for pair in pictures]  # who knows whether threads may share it
+        return side_by_side(encode, pictures, self.device)
 
     def _scene(self, image: Any, boxes: Any) -> Scene:
         """Return a scene as it is, and another picture with the boxes given, or without any."""

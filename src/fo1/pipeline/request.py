@@ -14,7 +14,8 @@ import numpy.typing as npt
 from fo1 import prompts, tags
 from fo1.errors import InputError, QueryError
 from fo1.geometry import Boxes, Size
-from fo1.pipeline.engine import Engine, SceneTensors
+from fo1.pipeline.engine import Engine
+from fo1.pipeline.rows import SceneTensors
 from fo1.prompts import QUERY_TASKS, Detail, Task, clean_name
 from fo1.results import Answer, Detections, RegionText
 

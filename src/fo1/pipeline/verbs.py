@@ -262,6 +262,12 @@ class Verbs(ABC):
         request = Request(task=Task.ASK, queries=as_queries(question), think=think)
         return self._each(images, request, as_answer, options)
 
+    @abstractmethod
+    def _encode_all(
+        self, pictures: Sequence[tuple[ImageSource, Any]], options: dict[str, Any]
+    ) -> list[Scene]:
+        """Return the scenes of several pictures with their boxes."""
+
     def _each(
         self,
         images: OneOrSeveral,
@@ -280,7 +286,7 @@ class Verbs(ABC):
         pairs = _with_boxes(cast("Several", images), options.get("boxes"))
         results: list[Result] = []
         while chunk := list(islice(pairs, size)):
-            scenes = [self.encode(picture, boxes, **rest) for picture, boxes in chunk]
+            scenes = self._encode_all(chunk, rest)
             results += map(result, answer(scenes, request))
         return results
 

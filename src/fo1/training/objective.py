@@ -108,8 +108,32 @@ class Objective(nn.Module):
             batch.region_index,
             {},
         )
+        if model.recurrent:
+            return self._states_apart(batch, encoding, host), host["inputs_embeds"]
         states = model.vlm.base_model(**host, use_cache=False).last_hidden_state
         return states, host["inputs_embeds"]
+
+    def _states_apart(
+        self, batch: Batch, encoding: PictureEncoding | None, host: Mapping[str, Any]
+    ) -> Tensor:
+        """Return last hidden states (B, T, D) for hosts whose layers would carry a state from branch to branch."""
+        model, packed = self.model, batch.packed
+        embeddings, positions = host["inputs_embeds"], host["position_ids"]
+        if encoding is not None:
+            # Each picture stands in several rows, so its tokens are put in place before they are cut.
+            image = packed.ids == model.family.image_token_id(model.vlm.config)
+            tokens = torch.cat(encoding.host.tokens).to(embeddings)
+            embeddings = embeddings.masked_scatter(image[..., None], tokens)
+        apart = packed.apart()
+        flat = positions.reshape(-1, *packed.ids.shape)
+        cut = torch.stack([apart.cut(own) for own in flat])
+        output = model.vlm.base_model(
+            inputs_embeds=apart.cut(embeddings),
+            attention_mask=apart.mask,
+            position_ids=cut.reshape(*positions.shape[:-2], *apart.mask.shape),
+            use_cache=False,
+        )
+        return apart.join(output.last_hidden_state, packed.ids)
 
     def _language(self, batch: Batch, states: Tensor) -> dict[str, Tensor]:
         rows, places = (batch.labels != IGNORED).nonzero(as_tuple=True)

@@ -7,9 +7,10 @@ from fo1.errors import CheckpointError
 from fo1.models.families.base import HostFeatures, VLMFamily
 from fo1.models.families.llava import Llava
 from fo1.models.families.qwen2_5_vl import Qwen2_5_VL
+from fo1.models.families.qwen3_5 import Qwen3_5
 
 FAMILIES: Mapping[str, VLMFamily] = {
-    family.model_type: family for family in (Qwen2_5_VL(), Llava())
+    family.model_type: family for family in (Qwen2_5_VL(), Qwen3_5(), Llava())
 }
 
 UNNAMED_FAMILY: Final = Qwen2_5_VL.model_type

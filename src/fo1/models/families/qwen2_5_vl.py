@@ -81,16 +81,15 @@ class Qwen2_5_VL:
         outputs = vlm.get_image_features(
             inputs["pixel_values"], grids, output_hidden_states=True, return_dict=True
         )
-        window_index, _ = get_vision_window_index(
-            grids, config.spatial_merge_size, config.window_size, config.patch_size
-        )
-        order = torch.argsort(window_index).to(outputs.last_hidden_state.device)
+        order = self.block_order(vlm, grids)
         unit = config.spatial_merge_size**2
         sizes = grids.prod(-1).tolist()
         layers = []  # per layer, per picture (C, H, W)
         for index in self.region_layers(vlm.config):
             state = outputs.hidden_states[index + 1]  # entry 0 is the embedding
-            merged = state.reshape(-1, unit, state.shape[-1])[order].flatten(0, 1)
+            if order is not None:
+                state = state.reshape(-1, unit, state.shape[-1])[order.to(state.device)]
+            merged = state.reshape(-1, state.shape[-1])
             layers.append(
                 [
                     _to_map(patches, grid, config.spatial_merge_size)
@@ -106,6 +105,14 @@ class Qwen2_5_VL:
         unread = ("hidden_states", "last_hidden_state")
         outputs = type(outputs)(**{k: v for k, v in outputs.items() if k not in unread})
         return HostFeatures(outputs=outputs, tokens=tuple(outputs.pooler_output), maps=maps)
+
+    def block_order(self, vlm: Any, grids: Tensor) -> Tensor | None:
+        """Return (blocks,) where each block of merged patches stands in the encoder's states; None in rows."""
+        config = vlm.config.vision_config
+        window_index, _ = get_vision_window_index(
+            grids, config.spatial_merge_size, config.window_size, config.patch_size
+        )
+        return torch.argsort(window_index)
 
     def position_ids(
         self,
