@@ -5,7 +5,8 @@ a mean over bilinear samples is a linear functional of the map, and its weights 
 
     pooled[n, c] = sum_yx  w_y[n, y] * w_x[n, x] * map[c, y, x]
 
-so no (N, C, 7, 7) tensor and no compiled operator is needed. Up-sampling a coarser map is linear and separable as
+so no (N, C, 7, 7) tensor and no compiled operator is needed. On a CPU the map is taken in strips of rows, since most
+regions reach into few of them. Up-sampling a coarser map is linear and separable as
 well, so its matrix is folded into the weights and each map is pooled at its own resolution.
 
 Legend: N regions, C channels, H W map size, L length of one axis, R bins per axis (`output_size`).
@@ -20,6 +21,9 @@ from torch.nn import functional as F
 MAX_WEIGHT_ELEMENTS = (
     1 << 25
 )  # regions are chunked so that one (N, H W) weight matrix stays under 128 MiB in float32
+
+STRIP_CELLS = 2048
+"""Least cells of a strip of rows, each of which is multiplied with the regions that reach into it alone."""
 
 
 def axis_weights(low: Tensor, high: Tensor, length: int, scale: float, output_size: int) -> Tensor:
@@ -78,8 +82,24 @@ def apply_weights(feature_map: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         rows: (N, H) float32.
         columns: (N, W) float32.
     """
+    height, width = feature_map.shape[-2:]
+    step = max(1, -(-STRIP_CELLS // max(1, width)))
+    if feature_map.device.type != "cpu" or height <= step or not len(rows):
+        return _apply_to_strip(feature_map, rows, columns)
+    # Most regions reach few rows. Elsewhere than on a CPU, asking which would wait for the device.
+    pooled = rows.new_zeros(len(rows), len(feature_map))
+    for strip, own in zip(feature_map.split(step, dim=1), rows.split(step, dim=1), strict=True):
+        inside = own.any(1).nonzero().flatten()
+        if len(inside):
+            pooled.index_add_(0, inside, _apply_to_strip(strip, own[inside], columns[inside]))
+    return pooled
+
+
+def _apply_to_strip(feature_map: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Return the same by one matrix product, a chunk of regions at a time."""
     channels, height, width = feature_map.shape
-    flat = feature_map.reshape(channels, height * width).T.float()  # (C, H, W) -> (H W, C)
+    # (C, H, W) -> (H W, C), a view whether channels stand first or last in memory
+    flat = feature_map.permute(1, 2, 0).flatten(0, 1).float()
     chunk = max(1, MAX_WEIGHT_ELEMENTS // max(1, height * width))
     parts = [
         (y[:, :, None] * x[:, None, :]).flatten(1) @ flat
