@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fo1.models.frames import channels_last
+
 BATCH_NORM_EPSILON = 1e-3
 PIXEL_MEAN = 127.0
 PIXEL_SCALE = 128.0
@@ -127,9 +129,9 @@ class InvertedResidual(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return maps (B, C, ceil(H / stride), ceil(W / stride)) from (B, I, H, W)."""
-        hidden = maps if self.expand is None else F.relu6(self.expand(maps))
-        hidden = self.project(F.relu6(self.depthwise(hidden)))
-        return maps + hidden if self.is_residual else hidden
+        hidden = maps if self.expand is None else F.relu6(self.expand(maps), inplace=True)
+        hidden = self.project(F.relu6(self.depthwise(hidden), inplace=True))
+        return hidden.add_(maps) if self.is_residual else hidden
 
 
 class EfficientNetLite(nn.Module):
@@ -169,9 +171,9 @@ class EfficientNetLite(nn.Module):
         return self.classifier(self(pixels)[-1].mean(dim=(2, 3)))
 
     def _levels(self, pixels: Tensor) -> Iterator[Tensor]:
-        maps = F.relu6(self.stem(pixels))
+        maps = F.relu6(self.stem(channels_last(pixels)), inplace=True)
         for stage, blocks in zip(self.config.stages, self.stages, strict=True):
             maps = blocks(maps)
             if stage.is_level:
                 yield maps
-        yield F.relu6(self.head(maps))
+        yield F.relu6(self.head(maps), inplace=True)
