@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=2 python benchmarks/end_to_end.py [PICTURE ...] [--names 5] [--boxes 50] [--size 640 480]
 
-A fresh process imports, loads and asks once (`--fresh` of them, the best and the median are printed); then this process
-asks again and again, each time of a picture that it has not seen encoded, the same five names about `--boxes` proposals.
+A fresh process imports, loads and asks once (`--fresh` of them, the best and the median are printed); then this
+process asks again and again, each time proposing and encoding anew, the same names about `--boxes` proposals.
 Parts are timed from the outside, by a clock around the methods that do them; what is left of a step is its "rest".
 """
 

@@ -8,9 +8,10 @@ of the same picture at 768 x 768 (256, 512, 1024, 2048 channels at 1/4 ... 1/32)
 themselves are not part of it.
 
 ours     the package's own pyramid, pooling, box embedding and projector.
-plain    the strongest simple form: the pyramid from torch's modules, its norms between two permutes; stages interpolated
-         and concatenated to 3840 channels; RoIAlign as one `embedding_bag` (benchmarks/region_pooling.py), mean over bins.
-usual    the same with norms written by hand over dimension 1 and with RoIAlign that gathers corners: what is mostly seen.
+plain    the strongest simple form: the pyramid from torch's modules, its norms between two permutes; stages
+         interpolated and concatenated to 3840 channels; RoIAlign as one `embedding_bag` (from
+         benchmarks/region_pooling.py), mean over bins.
+usual    the same with norms written by hand over dimension 1 and RoIAlign that gathers corners: what is mostly seen.
 
 Times are medians of alternating runs; "best" divides the best of each. "Usual" runs once.
 """
@@ -25,6 +26,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from region_pooling import AUXILIARY, BINS, KERNELS, upsample
@@ -151,7 +153,7 @@ def measure(way: Way, task: Task, projector: nn.Module) -> tuple[Tensor, list[fl
     frame = (CELLS * STRIDE, CELLS * STRIDE)
     result = projector(features + box_embedding(task.host_boxes, frame, features.shape[1]))
     clock.append(time.perf_counter())
-    return result, [end - begin for begin, end in zip(clock, clock[1:], strict=False)]
+    return result, [end - begin for begin, end in pairwise(clock)]
 
 
 def compare(boxes: int, shrink: int, repeats: int) -> None:
@@ -176,7 +178,9 @@ def compare(boxes: int, shrink: int, repeats: int) -> None:
     weak = measure(usual, task, projector)[1]
     for row in (weak, *(row for pair in times for row in pair)):
         row.append(sum(row))
-    print("| part | ours ms | plain ms | times | best | usual ms | times |\n|---|---|---|---|---|---|---|")
+    print(
+        "| part | ours ms | plain ms | times | best | usual ms | times |\n|---|---|---|---|---|---|---|"
+    )
     for index, part in enumerate((*PARTS, "whole")):
         fast, slow = ([1000 * row[index] for row in side] for side in zip(*times, strict=True))
         quick, long, once = statistics.median(fast), statistics.median(slow), 1000 * weak[index]

@@ -9,9 +9,13 @@ from fo1.garbage import collector_paused
 
 
 def test_it_goes_on_afterwards_also_after_an_error() -> None:
-    with pytest.raises(KeyError), collector_paused():
-        assert not gc.isenabled()
-        raise KeyError
+    def fail() -> None:
+        with collector_paused():
+            assert not gc.isenabled()
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
     assert gc.isenabled()
 
 

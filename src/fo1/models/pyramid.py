@@ -1,15 +1,14 @@
 """Simple feature pyramid: one map of a plain vision transformer becomes four (Source: ViTDet, arXiv 2203.16527).
 
 Channels stand last throughout, so that a norm reads neighbours and every step but the 3 x 3 convolutions is a matrix
-product per cell: a transposed convolution of kernel and stride 2 makes a block of 2 x 2 cells of each cell, and the 1 x 1
-convolution behind it is folded into its weights. Blocks are put in their places once, before the 3 x 3 convolution.
+product per cell: a transposed convolution of kernel and stride 2 makes a block of 2 x 2 cells of each cell, and the
+1 x 1 convolution behind it is folded into its weights. Blocks are put in their places once, before the 3 x 3 one.
 
 Legend: B images, C channels in, P channels out, H W size of the incoming map.
 """
 
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 

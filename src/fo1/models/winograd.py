@@ -1,7 +1,7 @@
 """A 3 x 3 convolution with a quarter of the multiplications (Source: Winograd's F(4 x 4, 3 x 3), arXiv 1509.09308).
 
-Each tile of 4 x 4 outputs depends on 6 x 6 inputs. Both are changed into a basis in which the convolution is one product
-per place, so that the whole is 36 matrix products over channels: 36 multiplications for 16 outputs in place of 144.
+Each tile of 4 x 4 outputs depends on 6 x 6 inputs. Both are changed into a basis in which the convolution is one
+product per place, so that the whole is 36 matrix products over channels: 36 multiplications for 16 outputs, not 144.
 Rounding errors are about five times those of the direct sum, some 3e-6 of the outputs' spread.
 
 Legend: H W map size, C channels in, P channels out, R = 6 places of a tile along one axis.
@@ -51,7 +51,7 @@ _OUTPUTS = (
 
 
 def pays(cells: Tensor, weight: Tensor) -> bool:
-    """Return whether `convolve` is the faster way, where it is exact enough and memory for a backward pass is no matter.
+    """Return whether `convolve` is the faster way, and good enough: float32, nothing kept for a backward pass.
 
     Args:
         cells: (B, H, W, C).
