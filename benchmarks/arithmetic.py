@@ -3,11 +3,11 @@
     OMP_NUM_THREADS=1 python benchmarks/arithmetic.py [--scenes 20] [--repeats 7] [--no-large] [--no-compile]
 
 First nano: a first question (five names, 50 proposals of a 640 x 480 photograph) with one part at a time in bfloat16,
-in int8, with channels first, or compiled. Probabilities are compared pair by pair on the same boxes: `change` is the
+in int8, or with channels first. Probabilities are compared pair by pair on the same boxes: `change` is the
 mean and the largest difference over the example photographs, and over drawn scenes (true and distractor boxes, the
 names of the scene and ten more). `AP` is that of `fo1 eval scenes`, own proposals.
 Then the language models of nano and of benchmarks/one_pass.py (275 M random weights): a prefix, branches behind it, and
-one step of decoding, with the change of the last hidden state as a share of its spread.
+one step of decoding, with the change of the last hidden state as a share of its spread. Last, two compiled modules.
 """
 
 from __future__ import annotations
@@ -97,7 +97,6 @@ class Way:
         model: nano, changed.
         around: what is different while it runs.
         first: seconds of its first question, compilation included.
-        judged: whether scenes are asked as well; their many sizes would all be compiled.
     """
 
     name: str
@@ -105,7 +104,6 @@ class Way:
     around: Callable[[], AbstractContextManager[Any]] = nullcontext
     rows: list[dict[str, float]] = field(default_factory=list)
     first: float = 0.0
-    judged: bool = True
 
 
 def channels_first() -> AbstractContextManager[Any]:
@@ -116,7 +114,7 @@ def channels_first() -> AbstractContextManager[Any]:
     return stack
 
 
-def make_ways(compiled: bool) -> list[Way]:
+def make_ways() -> list[Way]:
     """Return float32 first, then one change each."""
     base = FO1.from_pretrained()
     proposer = base.get_proposer(limit=100)
@@ -142,7 +140,7 @@ def make_ways(compiled: bool) -> list[Way]:
         cast = UnionProposer((NanoDetProposer(bfloat16(nanodet)), SSDProposer(bfloat16(ssd))))
         return FO1(base.engine, packaged_folder(), proposer=cast)
 
-    ways = [
+    return [
         Way("float32, as shipped", fresh()),
         Way("channels first", fresh(), channels_first),
         Way("bfloat16: proposers", proposers()),
@@ -152,16 +150,6 @@ def make_ways(compiled: bool) -> list[Way]:
         Way("int8 weights: language model", language(int8_weights)),
         Way("int8 dynamic: language model", language(int8_dynamic)),
     ]
-    if compiled:
-        ways += [
-            Way("compiled: classifier", auxiliary(torch.compile, "classifier"), judged=False),
-            Way(
-                "compiled: language model",
-                language(lambda module: torch.compile(module, dynamic=True)),
-                judged=False,
-            ),
-        ]
-    return ways
 
 
 def probabilities(
@@ -177,7 +165,7 @@ def probabilities(
 
 def nano(options: argparse.Namespace) -> None:
     """Print the table of the packaged model."""
-    ways = make_ways(not options.no_compile)
+    ways = make_ways()
     (image, *_) = images = open_pictures(sorted(PHOTOS.glob("*.jpg")), (640, 480))
     for way in ways:
         begun = time.perf_counter()
@@ -210,16 +198,16 @@ def nano(options: argparse.Namespace) -> None:
         ]
         whole = statistics.median(sum(row.values()) for row in rows)
         cells += [f"{1000 * whole:.1f}", f"{base / whole:.2f}", f"{way.first:.1f}"]
-        cells.append(change(expected[0], probabilities(way, photos)))
-        if way.judged:
-            cells.append(change(expected[1], probabilities(way, drawn)))
-            with way.around():
-                figures = evaluate(way.model, task, resamples=10).figures
-            cells += [
-                f"{figures[f'own proposals, detection: {name}'].value:.2f}"
-                for name in ("AP", "AP50")
-            ]
-        print(f"| {way.name} | {' | '.join([*cells, *['-'] * (10 - len(cells))])} |", flush=True)
+        cells += [
+            change(before, probabilities(way, pictures))
+            for before, pictures in zip(expected, (photos, drawn), strict=True)
+        ]
+        with way.around():
+            figures = evaluate(way.model, task, resamples=10).figures
+        cells += [
+            f"{figures[f'own proposals, detection: {name}'].value:.2f}" for name in ("AP", "AP50")
+        ]
+        print(f"| {way.name} | {' | '.join(cells)} |", flush=True)
 
 
 def change(before: Sequence[npt.NDArray[Any]], after: Sequence[npt.NDArray[Any]]) -> str:
@@ -229,7 +217,7 @@ def change(before: Sequence[npt.NDArray[Any]], after: Sequence[npt.NDArray[Any]]
 
 
 @torch.inference_mode()
-def language(name: str, decoder: Any, repeats: int, compiled: bool) -> None:
+def language(name: str, decoder: Any, repeats: int) -> None:
     """Print the table of a language model."""
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(10, 1000, (1, PREFIX + BRANCHES), generator=generator)
@@ -240,8 +228,6 @@ def language(name: str, decoder: Any, repeats: int, compiled: bool) -> None:
         "int8 weights, bfloat16": bfloat16(int8_weights(copy.deepcopy(decoder))),
         "int8 dynamic": int8_dynamic(copy.deepcopy(decoder)),
     }
-    if compiled:
-        ways["compiled"] = torch.compile(decoder, dynamic=True)
     times: dict[str, list[tuple[float, ...]]] = {way: [] for way in ways}
     states: dict[str, Tensor] = {}
     for _ in range(repeats + 1):
@@ -274,6 +260,39 @@ def language(name: str, decoder: Any, repeats: int, compiled: bool) -> None:
         print(f"| {way} | {' | '.join(cells)} | {sum(times[way][0]):.1f} | {off:.1e} |", flush=True)
 
 
+@torch.inference_mode()
+def compiled(repeats: int) -> None:
+    """Print what `torch.compile` takes and gives, shapes left open after the first."""
+    model = FO1.from_pretrained().engine.model
+    encoder, decoder = model.region_encoder.auxiliary, model.vlm.model.language_model
+    pixels = [torch.randn(1, 3, *size) for size in ((576, 768), (384, 512), (448, 768))]
+    ids = [torch.randint(10, 1000, (1, count)) for count in (272, 64, 200)]
+    print(
+        "\n| compiled | shape | first s | eager ms | compiled ms | times |\n|---|---|---|---|---|---|"
+    )
+    for name, module, inputs in (
+        ("classifier", encoder.classifier, pixels),
+        ("language", decoder, ids),
+    ):
+        quick = torch.compile(module)
+        for own in inputs:
+            begun = time.perf_counter()
+            quick(own)
+            first = time.perf_counter() - begun
+            eager, fast = ([] for _ in range(2))
+            for _ in range(repeats):
+                for taken, run in ((eager, module), (fast, quick)):
+                    begun = time.perf_counter()
+                    run(own)
+                    taken.append(time.perf_counter() - begun)
+            slow, done = 1000 * statistics.median(eager), 1000 * statistics.median(fast)
+            shape = " x ".join(map(str, own.shape))
+            print(
+                f"| {name} | {shape} | {first:.1f} | {slow:.1f} | {done:.1f} | {slow / done:.2f} |",
+                flush=True,
+            )
+
+
 def main() -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(
@@ -291,9 +310,11 @@ def main() -> None:
     )
     nano(options)
     small = FO1.from_pretrained().engine.model.vlm.model.language_model
-    language("nano", small, options.repeats, not options.no_compile)
+    language("nano", small, options.repeats)
     if not options.no_large:
-        language("random", large_model().vlm.model.language_model, options.repeats, False)
+        language("random", large_model().vlm.model.language_model, options.repeats)
+    if not options.no_compile:
+        compiled(options.repeats)
 
 
 if __name__ == "__main__":
