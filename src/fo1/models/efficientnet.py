@@ -148,15 +148,12 @@ class InvertedResidual(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return maps (B, C, ceil(H / stride), ceil(W / stride)) from (B, I, H, W)."""
-        if self.expand is None:
-            hidden = self.depthwise(maps)
-        else:
-            hidden = self.depthwise.behind(self._widen, maps)
+        hidden = self.depthwise.behind(self._widen, maps)
         hidden = self.project(F.relu6(hidden, inplace=True))
         return hidden.add_(maps) if self.is_residual else hidden
 
     def _widen(self, maps: Tensor) -> Tensor:
-        return F.relu6(self.expand(maps), inplace=True)
+        return maps if self.expand is None else F.relu6(self.expand(maps), inplace=True)
 
 
 class EfficientNetLite(nn.Module):
