@@ -20,7 +20,7 @@ textbook  interpolate stages 2-4 to the first (bilinear) and concatenate to 3840
 Operations counted, a multiplication or an addition each 1 (N boxes, C channels, H W map, h w the
 map that a stage has by itself, S_n samples of box n):
 
-ours      per stage   2 N (H h + W w)  if up-sampled  +  N h w  +  2 N h w C
+ours      per stage   2 N (H h + W w)  if up-sampled  +  N h w  +  2 N h w C  (fewer on a CPU: tiles)
 textbook  upsampling  7 H W C per up-sampled stage (3 lerps of 2, one weight)
           RoIAlign    8 C sum S_n  (4 corners, multiply and add)  +  N 49 C  (mean)
 

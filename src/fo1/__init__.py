@@ -20,6 +20,7 @@ from fo1.errors import (
     MissingExtraError,
     QueryError,
 )
+from fo1.garbage import collector_paused
 from fo1.results import (
     Answer,
     Citation,
@@ -77,7 +78,8 @@ except PackageNotFoundError:  # a source tree that was never installed
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
+        with collector_paused():
+            return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'fo1' has no attribute {name!r}")
 
 

@@ -39,6 +39,19 @@ def test_map_sides_are_the_picture_side_over_the_stride_rounded_up(size: tuple[i
     assert model.logits(torch.randn(2, 3, *size)).shape == (2, 5)
 
 
+@pytest.mark.parametrize("size", [(64, 96), (65, 97), (33, 50), (1, 7)])
+def test_maps_are_the_same_where_nothing_is_learned(size: tuple[int, int]) -> None:
+    """The border is then cleared behind the expansion, whose bias would fill it."""
+    torch.manual_seed(0)
+    model, pixels = EfficientNetLite(TINY), torch.randn(2, 3, *size)
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            nn.init.normal_(parameter)
+    expected = [level.detach() for level in model(pixels)]
+    with torch.inference_mode():
+        torch.testing.assert_close(list(model(pixels)), expected)
+
+
 def test_default_is_lite0() -> None:
     model = EfficientNetLite()
     assert model.config.levels == ((4, 24), (8, 40), (16, 112), (32, 1280))

@@ -210,6 +210,24 @@ def test_chunks_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.testing.assert_close(pool_regions(feature_map, boxes, 4.0, 7), whole)
 
 
+@pytest.mark.parametrize("last", [False, True])
+def test_tiles_give_the_same(last: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also to a backward pass, and where the map's sides are no multiples of a tile's."""
+    feature_map, boxes = random_map(3, 21, 15), random_boxes(11, 84, 60)
+    boxes[0] = torch.tensor([-500.0, -500.0, -400.0, -400.0])  # reaches no tile
+    if last:
+        feature_map = feature_map.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+    feature_map.requires_grad_()
+    whole = pool_regions(feature_map, boxes, 4.0, 7)
+    (expected,) = torch.autograd.grad(whole.square().sum(), feature_map)
+    for tile in (1, 4, 16):
+        monkeypatch.setattr(pooling, "TILE", tile)
+        pooled = pool_regions(feature_map, boxes, 4.0, 7)
+        torch.testing.assert_close(pooled, whole, **TOLERANCE)
+        (gradient,) = torch.autograd.grad(pooled.square().sum(), feature_map)
+        torch.testing.assert_close(gradient, expected, **TOLERANCE)
+
+
 def test_no_boxes() -> None:
     maps = [random_map(3, 8, 8).requires_grad_(), random_map(5, 4, 4)]
     pooled = pool_upsampled(maps, torch.zeros(0, 4), 4.0, 7)

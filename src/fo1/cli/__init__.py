@@ -26,6 +26,7 @@ from fo1.cli.interrupts import Interrupts
 from fo1.cli.job import plan
 from fo1.cli.quiet import quiet
 from fo1.errors import FO1Error
+from fo1.garbage import collector_paused
 
 OK, FAILED, WRONG_USE, STOPPED = 0, 1, 2, 130
 
@@ -94,7 +95,8 @@ def _run(words: Sequence[str], out: TextIO, interrupts: Interrupts) -> int:
         if arguments.command == DATA:
             return _data(arguments, out, interrupts)
         job = plan(arguments)
-        from fo1.cli.work import work
+        with collector_paused():  # while the libraries load
+            from fo1.cli.work import work
 
         return FAILED if work(job, out, sys.stderr, interrupts) else OK
 

@@ -1,11 +1,13 @@
 """EfficientNet-Lite: the small frozen image encoder behind the embedded model."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from fo1.models.frames import channels_last
 
 BATCH_NORM_EPSILON = 1e-3
 PIXEL_MEAN = 127.0
@@ -99,12 +101,31 @@ class SameConv(nn.Conv2d):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return maps (B, C, ceil(H / stride), ceil(W / stride)) from (B, I, H, W)."""
+        border = self.border(maps)
+        return super().forward(F.pad(maps, border) if any(border) else maps)
+
+    def behind(self, before: Callable[[Tensor], Tensor], maps: Tensor) -> Tensor:
+        """Return the same of `before(maps)`, whose cells do not look at each other.
+
+        Where nothing is learned, the border is put around what goes in, which has fewer channels, and cleared in what
+        comes out.
+        """
+        left, right, top, bottom = border = self.border(maps)
+        if torch.is_grad_enabled() or not any(border):
+            return self(before(maps))
+        wide = before(F.pad(maps, border))
+        for axis, first, last in ((2, top, bottom), (3, left, right)):
+            wide.narrow(axis, 0, first).zero_()
+            wide.narrow(axis, wide.shape[axis] - last, last).zero_()
+        return super().forward(wide)
+
+    def border(self, maps: Tensor) -> tuple[int, int, int, int]:
+        """Return how many cells of zeros (left, right, top, bottom) the convolution does not add by itself."""
         stride, kernel = self.stride[0], self.kernel_size[0]
-        if stride > 1:
-            top, bottom = _same_padding(maps.shape[-2], kernel, stride)
-            left, right = _same_padding(maps.shape[-1], kernel, stride)
-            maps = F.pad(maps, (left, right, top, bottom))
-        return super().forward(maps)
+        if stride == 1:
+            return 0, 0, 0, 0
+        height, width = maps.shape[-2:]
+        return *_same_padding(width, kernel, stride), *_same_padding(height, kernel, stride)
 
 
 def _same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
@@ -127,9 +148,12 @@ class InvertedResidual(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return maps (B, C, ceil(H / stride), ceil(W / stride)) from (B, I, H, W)."""
-        hidden = maps if self.expand is None else F.relu6(self.expand(maps))
-        hidden = self.project(F.relu6(self.depthwise(hidden)))
-        return maps + hidden if self.is_residual else hidden
+        hidden = self.depthwise.behind(self._widen, maps)
+        hidden = self.project(F.relu6(hidden, inplace=True))
+        return hidden.add_(maps) if self.is_residual else hidden
+
+    def _widen(self, maps: Tensor) -> Tensor:
+        return maps if self.expand is None else F.relu6(self.expand(maps), inplace=True)
 
 
 class EfficientNetLite(nn.Module):
@@ -169,9 +193,9 @@ class EfficientNetLite(nn.Module):
         return self.classifier(self(pixels)[-1].mean(dim=(2, 3)))
 
     def _levels(self, pixels: Tensor) -> Iterator[Tensor]:
-        maps = F.relu6(self.stem(pixels))
+        maps = F.relu6(self.stem(channels_last(pixels)), inplace=True)
         for stage, blocks in zip(self.config.stages, self.stages, strict=True):
             maps = blocks(maps)
             if stage.is_level:
                 yield maps
-        yield F.relu6(self.head(maps))
+        yield F.relu6(self.head(maps), inplace=True)

@@ -80,3 +80,12 @@ def _normalise(image: Image.Image, mean: Triple, std: Triple) -> Tensor:
 
 def _numbers(values: tuple[float, ...]) -> npt.NDArray[np.float32]:
     return np.array(values, dtype=np.float32)
+
+
+def channels_last(pixels: Tensor) -> Tensor:
+    """Return the same (B, C, H, W) pixels with channels last in memory on a CPU, which the maps behind them keep.
+
+    Convolutions are faster so: 1.3 to 1.6 times (benchmarks/arithmetic.py). Other devices were not measured.
+    """
+    on_cpu = pixels.device.type == "cpu"
+    return pixels.contiguous(memory_format=torch.channels_last) if on_cpu else pixels

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fo1.models.frames import channels_last
+
 STRIDES = (8, 16, 32)
 """Pixels of the frame per cell, finest first."""
 
@@ -170,7 +172,7 @@ class CSPBackbone(nn.Module):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the outputs of the last three stages, finest first."""
-        features = self.stages[0](self.pool(self.stem(pixels)))
+        features = self.stages[0](self.pool(self.stem(channels_last(pixels))))
         fine = self.stages[1](features)
         middle = self.stages[2](fine)
         return fine, middle, self.stages[3](middle)

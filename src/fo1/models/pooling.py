@@ -5,7 +5,8 @@ a mean over bilinear samples is a linear functional of the map, and its weights 
 
     pooled[n, c] = sum_yx  w_y[n, y] * w_x[n, x] * map[c, y, x]
 
-so no (N, C, 7, 7) tensor and no compiled operator is needed. Up-sampling a coarser map is linear and separable as
+so no (N, C, 7, 7) tensor and no compiled operator is needed. On a CPU the map is taken in tiles, since most regions
+reach into few of them. Up-sampling a coarser map is linear and separable as
 well, so its matrix is folded into the weights and each map is pooled at its own resolution.
 
 Legend: N regions, C channels, H W map size, L length of one axis, R bins per axis (`output_size`).
@@ -20,6 +21,9 @@ from torch.nn import functional as F
 MAX_WEIGHT_ELEMENTS = (
     1 << 25
 )  # regions are chunked so that one (N, H W) weight matrix stays under 128 MiB in float32
+
+TILE = 32
+"""Cells along a side of a tile, which is multiplied with the regions that reach into it alone."""
 
 
 def axis_weights(low: Tensor, high: Tensor, length: int, scale: float, output_size: int) -> Tensor:
@@ -78,8 +82,29 @@ def apply_weights(feature_map: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         rows: (N, H) float32.
         columns: (N, W) float32.
     """
+    height, width = feature_map.shape[-2:]
+    if feature_map.device.type != "cpu" or height * width <= TILE**2 or not len(rows):
+        return _apply_to_tile(feature_map, rows, columns)
+    # Most regions reach few tiles. Elsewhere than on a CPU, asking which would wait for the device.
+    pooled = rows.new_zeros(len(rows), len(feature_map))
+    # Where channels stand last a tile is cheap to gather; else it is whole rows, which need no gathering.
+    across = TILE if feature_map.stride(0) == 1 else width
+    down = -(-(TILE**2) // across)
+    columns_of = [(own, own.any(1)) for own in columns.split(across, dim=1)]
+    for strip, high in zip(feature_map.split(down, dim=1), rows.split(down, dim=1), strict=True):
+        reach = high.any(1)
+        for tile, (wide, inside) in zip(strip.split(across, dim=2), columns_of, strict=True):
+            chosen = (reach & inside).nonzero().flatten()
+            if len(chosen):
+                pooled.index_add_(0, chosen, _apply_to_tile(tile, high[chosen], wide[chosen]))
+    return pooled
+
+
+def _apply_to_tile(feature_map: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Return the same by one matrix product, a chunk of regions at a time."""
     channels, height, width = feature_map.shape
-    flat = feature_map.reshape(channels, height * width).T.float()  # (C, H, W) -> (H W, C)
+    # (C, H, W) -> (H W, C), a view whether channels stand first or last in memory
+    flat = feature_map.permute(1, 2, 0).flatten(0, 1).float()
     chunk = max(1, MAX_WEIGHT_ELEMENTS // max(1, height * width))
     parts = [
         (y[:, :, None] * x[:, None, :]).flatten(1) @ flat

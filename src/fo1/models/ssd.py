@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fo1.models.efficientnet import SameConv
+from fo1.models.frames import channels_last
 
 FRAME = 300
 """Side in pixels of the square frame; the picture is stretched to it."""
@@ -109,7 +110,7 @@ class SSDMobileNetV2(nn.Module):
 
     def maps(self, pixels: Tensor) -> list[Tensor]:
         """Return the six maps (B, C, g, g) the predictors see, one per size in `GRIDS`."""
-        features: Tensor = self.stem(pixels)
+        features: Tensor = self.stem(channels_last(pixels))
         maps: list[Tensor] = []
         for index, block in enumerate(self.blocks):
             features, expanded = block(features)
@@ -195,7 +196,7 @@ class InvertedResidual(nn.Module):
         """Return the output (B, outputs, ceil(h / stride), ...) and the widened input."""
         expanded: Tensor = self.expand(features)
         output: Tensor = self.project(self.depthwise(expanded))
-        return features + output if self.adds else output, expanded
+        return output.add_(features) if self.adds else output, expanded
 
 
 class Predictor(nn.Module):

@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging as hf_logging
 
 from fo1.errors import CheckpointError, InputError, MissingExtraError
+from fo1.garbage import collector_paused
 from fo1.lexicon import Lexicon
 from fo1.models import FO1Config, FO1ForConditionalGeneration, FO1Processor
 from fo1.models.published.reading import PUBLISHED_MODEL_TYPE, is_published, published_config
@@ -124,13 +125,13 @@ def load_engine(
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     _check_kind(folder)
     try:
-        with _without_bars():
+        with collector_paused(), _without_bars():
             model = FO1ForConditionalGeneration.from_pretrained(
                 folder, dtype=dtype, device_map=device_map
             )
-        processor = FO1Processor.from_pretrained(folder)
-        loaded = load_lexicon(folder)
-        vocabulary = _load_vocabulary(folder, model, processor, loaded)
+            processor = FO1Processor.from_pretrained(folder)
+            loaded = load_lexicon(folder)
+            vocabulary = _load_vocabulary(folder, model, processor, loaded)
     except CheckpointError:
         raise
     except _LOADING_ERRORS as error:
