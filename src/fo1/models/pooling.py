@@ -41,7 +41,11 @@ def axis_weights(low: Tensor, high: Tensor, length: int, scale: float, output_si
     size = (high * scale - start).clamp(min=1.0)
     bin_size = size / output_size
     samples = torch.ceil(bin_size).clamp(min=1.0)  # per bin, (N,)
-    most = int(samples.max().item()) if len(samples) else 1
+    if torch.compiler.is_exporting():
+        # A graph cannot ask its boxes; those in the picture need no more, and a spare one for rounding.
+        most = length // output_size + 2
+    else:
+        most = int(samples.max().item()) if len(samples) else 1
 
     device = low.device
     bins = torch.arange(output_size, device=device, dtype=torch.float32)[None, :, None]
@@ -58,7 +62,7 @@ def axis_weights(low: Tensor, high: Tensor, length: int, scale: float, output_si
     fraction = torch.where(lower >= length - 1, torch.zeros_like(position), position - lower)
     share = used / (samples[:, None, None] * output_size)
 
-    weights = torch.zeros(len(low), length, device=device)
+    weights = torch.zeros(low.shape[0], length, device=device)
     weights.scatter_add_(1, lower.flatten(1), (share * (1 - fraction)).flatten(1))
     weights.scatter_add_(1, upper.flatten(1), (share * fraction).flatten(1))
     return weights
