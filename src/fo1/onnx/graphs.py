@@ -73,8 +73,7 @@ class Assembly:
     def __init__(self, name: str, inputs: Mapping[str, tuple[int, Sequence[int | str]]]) -> None:
         self._name = name
         self._inputs = [
-            helper.make_tensor_value_info(key, kind, shape)
-            for key, (kind, shape) in inputs.items()
+            helper.make_tensor_value_info(key, kind, shape) for key, (kind, shape) in inputs.items()
         ]
         self._nodes: list[Any] = []
         self._stored: dict[str, TensorProto] = {}
@@ -117,7 +116,7 @@ class Assembly:
         """Return the name of a stored float32 number."""
         name = f"number/{value!r}"
         if name not in self._stored:
-            self._stored[name] = numpy_helper.from_array(np.float32(value), name)
+            self._stored[name] = numpy_helper.from_array(np.array(value, np.float32), name)
         return name
 
     def join(self, values: Sequence[str], operator: str, axis: int) -> str:

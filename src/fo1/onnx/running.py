@@ -5,6 +5,7 @@ Legend: N regions, K queries, E classes of all evidence sources.
 
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -131,8 +132,8 @@ class OnnxModel:
         return self._scores(np.asarray(picture), placed, [clean_name(query) for query in queries])
 
     def _propose(self, pixels: Array) -> Proposals:
-        boxes, scores = self._sessions["propose"].run(None, {"picture": pixels})
-        return Proposals(boxes, scores, self.manifest["proposer"])
+        found = self._run("propose", {"picture": pixels})
+        return Proposals(found["boxes"], found["scores"], self.manifest["proposer"])
 
     def _scores(
         self, pixels: Array, boxes: Array, queries: Sequence[str]
@@ -178,7 +179,8 @@ class OnnxModel:
     def _run(self, graph: str, feeds: dict[str, Array]) -> dict[str, Array]:
         session = self._sessions[graph]
         names = [one.name for one in session.get_outputs()]
-        return dict(zip(names, session.run(names, feeds), strict=True))
+        values: Any = session.run(names, feeds)
+        return dict(zip(names, values, strict=True))
 
 
 def split(count: int, most: int) -> list[slice]:
@@ -186,4 +188,4 @@ def split(count: int, most: int) -> list[slice]:
     parts = -(-count // most)
     base, longer = divmod(count, max(parts, 1))
     stops = np.cumsum([0, *(base + (part < longer) for part in range(parts))]).tolist()
-    return [slice(*pair) for pair in zip(stops, stops[1:], strict=False)]
+    return [slice(*pair) for pair in pairwise(stops)]

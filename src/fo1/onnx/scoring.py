@@ -6,7 +6,6 @@ Legend: N regions, K queries, T tokens of all branches, I image tokens, P prefix
 E evidence classes of all sources.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,13 +17,10 @@ from fo1.layout import scene_prefix
 from fo1.models import FO1ForConditionalGeneration, FO1Processor
 from fo1.models.families import TRACINGS
 from fo1.models.scoring import (
-    KNOWN_DOUBT,
-    LEAST_EVIDENCE,
-    MOST_EVIDENCE,
-    NEUTRAL_EVIDENCE,
     branch_mask,
     join_evidence,
 )
+from fo1.onnx.evidence import evidence_chance, match_evidence
 from fo1.onnx.graphs import Assembly, trace
 from fo1.tags import GROUND_CLOSE, GROUND_OPEN, OBJECTS_OPEN
 
@@ -172,55 +168,6 @@ class ScoreGraph(nn.Module):
             is_word = is_word & (ids != token)
         words = (mine & is_word[None]).float()
         return ends, (words @ embeddings) / words.sum(1, keepdim=True).clamp(min=1.0)
-
-
-def match_evidence(evidence: Tensor, classes: Tensor, widths: Sequence[int]) -> Tensor:
-    """Return (sources, N, K) of `fo1.models.scoring.match_evidence`, from tables of classes.
-
-    Args:
-        evidence: (N, E) class probabilities of all sources side by side.
-        classes: (K, E) 1 where a query names a class.
-        widths: classes of each source.
-    """
-    tables = []
-    for probabilities, named in _sources(evidence, classes, widths):
-        chance = (probabilities @ named.T).clamp(max=1.0)
-        log = ((chance + LEAST_EVIDENCE) / (NEUTRAL_EVIDENCE + LEAST_EVIDENCE)).log()
-        tables.append(torch.where(named.amax(1) > 0, log, torch.zeros_like(log)))
-    return torch.stack(tables)
-
-
-def evidence_chance(
-    evidence: Tensor, classes: Tensor, widths: Sequence[int], gains: Sequence[float]
-) -> tuple[Tensor, Tensor]:
-    """Return (N, K) twice, as `fo1.models.scoring.evidence_chance`, from tables of classes.
-
-    Args:
-        evidence: (N, E) class probabilities of all sources side by side.
-        classes: (K, E) 1 where a query names a class.
-        widths: classes of each source.
-        gains: of each source.
-    """
-    known = classes.amax(1) > 0
-    missed, rivals = [], []
-    for (probabilities, named), gain in zip(
-        _sources(evidence, classes, widths), gains, strict=True
-    ):
-        missed.append(1 - (gain * (probabilities @ named.T)).clamp(0.0, MOST_EVIDENCE))
-        others = (probabilities[:, None] * (1 - named)[None]).amax(-1)
-        rivals.append((gain * others).clamp(0.0, MOST_EVIDENCE))
-    rival = torch.stack(rivals).amax(0)
-    chance = 1 - torch.stack(missed).prod(0)
-    chance = chance * (chance / rival.clamp(min=1e-6)).clamp(max=1.0)
-    return chance, rival.maximum(known.float()[None] * KNOWN_DOUBT)
-
-
-def _sources(
-    evidence: Tensor, classes: Tensor, widths: Sequence[int]
-) -> list[tuple[Tensor, Tensor]]:
-    """Return per source its (N, E_s) probabilities and (K, E_s) classes."""
-    sizes = list(widths)
-    return list(zip(evidence.split(sizes, -1), classes.split(sizes, -1), strict=True))
 
 
 def scoring(model: FO1ForConditionalGeneration, processor: FO1Processor) -> ModelProto:
