@@ -12,6 +12,7 @@ let bitmap = null; // what is shown
 let unseen = null; // its pixels, until the worker has them
 let labels = []; // names in the order in which they got a colour
 let busy = false;
+let again = false; // something was asked meanwhile
 
 worker.onmessage = ({ data }) => {
   if (data.kind === "loading") part("model").textContent = `loading ${data.file}`;
@@ -27,7 +28,10 @@ worker.onmessage = ({ data }) => {
 worker.onerror = (event) =>
   complain(`the model cannot be started (${event.message ?? "a file is missing"}); see README.md`);
 
-part("picture").onchange = ({ target }) => take(target.files[0]);
+part("picture").onchange = ({ target }) => {
+  take(target.files[0]);
+  target.value = ""; // so that the same file can be chosen again
+};
 part("threshold").oninput = ({ target }) => {
   part("least").textContent = Number(target.value).toFixed(2);
 };
@@ -81,6 +85,7 @@ function pixels({ width, height }) {
 }
 
 function ask() {
+  again = busy;
   if (!bitmap || busy) return;
   settle(true);
   status.className = "";
@@ -125,6 +130,7 @@ function complain(text) {
 function settle(now) {
   busy = now;
   find.disabled = now || !bitmap;
+  if (!busy && again) ask();
 }
 
 /** Draw the picture and boxes with labels on it; the best on top. */

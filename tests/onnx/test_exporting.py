@@ -1,10 +1,13 @@
 """`fo1 convert --to onnx`: what cannot be exported gets one line and leaves nothing behind."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import fo1
 from fo1.cli import main
 from fo1.errors import CheckpointError, MissingExtraError
 
@@ -86,3 +89,9 @@ def test_a_folder_that_is_no_export(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text('{"format": "fo1-onnx-0"}')
     with pytest.raises(CheckpointError, match="format fo1-onnx-0, not fo1-onnx-1"):
         OnnxModel(tmp_path)
+
+
+def test_running_an_export_needs_no_torch() -> None:
+    code = "import sys\nfrom fo1.onnx import OnnxModel\nsys.exit('torch' in sys.modules)"
+    env = {"PYTHONPATH": str(Path(fo1.__file__).parents[1]), "PATH": ""}
+    assert subprocess.run([sys.executable, "-c", code], env=env, check=False).returncode == 0

@@ -9,6 +9,8 @@ pytest.importorskip("onnx")
 
 from fo1.models import scoring as model_scoring
 from fo1.models.families import FAMILIES, TRACINGS
+from fo1.models.pooling import pool_regions
+from fo1.onnx.encoding_parts import PoolGraph
 from fo1.onnx.evidence import evidence_chance, match_evidence
 from fo1.onnx.scoring import PrefixTokens
 
@@ -77,3 +79,13 @@ def test_positions(nano: Any, grid: tuple[int, int]) -> None:
     positions, following = tracing.image_positions(torch.tensor(grid), start, count)
     assert positions.tolist() == expected[:, start : start + count].tolist()
     assert following.item() == expected[0, start + count].item()
+
+
+@pytest.mark.parametrize(("height", "width", "stride"), [(12, 20, 8), (1, 3, 32), (7, 7, 3.5)])
+def test_pooling_without_asking_the_boxes(height: int, width: int, stride: float) -> None:
+    """The whole picture is the largest box, and no bin of it has more samples than the graph takes."""
+    maps = torch.rand(5, height, width, generator=torch.Generator().manual_seed(2))
+    right, bottom = width * stride, height * stride
+    boxes = torch.tensor([[0, 0, right, bottom], [1.0, 2, 3, 2.5], [0.3 * right, 0, right, 9]])
+    pooled = PoolGraph(7)(maps, boxes, torch.tensor(1 / stride), torch.tensor(0.5))
+    torch.testing.assert_close(pooled, pool_regions(maps, boxes - 0.5, stride, 7))

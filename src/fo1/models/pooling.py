@@ -22,7 +22,14 @@ MAX_WEIGHT_ELEMENTS = (
 )  # regions are chunked so that one (N, H W) weight matrix stays under 128 MiB in float32
 
 
-def axis_weights(low: Tensor, high: Tensor, length: int, scale: float, output_size: int) -> Tensor:
+def axis_weights(
+    low: Tensor,
+    high: Tensor,
+    length: int,
+    scale: float,
+    output_size: int,
+    most: int | None = None,
+) -> Tensor:
     """Return the (N, L) float32 weights of mean-pooled RoIAlign along one axis.
 
     The rules are those of the compiled kernel with its default flags: no half-pixel shift, at least one cell wide,
@@ -34,6 +41,7 @@ def axis_weights(low: Tensor, high: Tensor, length: int, scale: float, output_si
         length: L, number of cells of the map along this axis.
         scale: cells per pixel, 1 / stride.
         output_size: R, bins per axis.
+        most: samples that no bin exceeds; asked of the boxes if not given, which a traced graph cannot.
     """
     low, high = low.float(), high.float()
     # parity: float32 and the kernel's own order of operations decide samples that lie exactly on -1 or L.
@@ -41,10 +49,7 @@ def axis_weights(low: Tensor, high: Tensor, length: int, scale: float, output_si
     size = (high * scale - start).clamp(min=1.0)
     bin_size = size / output_size
     samples = torch.ceil(bin_size).clamp(min=1.0)  # per bin, (N,)
-    if torch.compiler.is_exporting():
-        # A graph cannot ask its boxes; those in the picture need no more, and a spare one for rounding.
-        most = length // output_size + 2
-    else:
+    if most is None:
         most = int(samples.max().item()) if len(samples) else 1
 
     device = low.device

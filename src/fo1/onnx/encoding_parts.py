@@ -113,8 +113,10 @@ class PoolGraph(nn.Module):
         boxes = boxes - offset
         height, width = feature_map.shape[-2:]
         cells: Any = scale  # a tensor here: one graph serves all strides
-        rows = axis_weights(boxes[:, 1], boxes[:, 3], height, cells, self.output_size)
-        columns = axis_weights(boxes[:, 0], boxes[:, 2], width, cells, self.output_size)
+        bins = self.output_size
+        # Boxes lie in the picture, so a bin has no more cells than this, and one to spare for rounding.
+        rows = axis_weights(boxes[:, 1], boxes[:, 3], height, cells, bins, height // bins + 2)
+        columns = axis_weights(boxes[:, 0], boxes[:, 2], width, cells, bins, width // bins + 2)
         return (rows[:, :, None] * columns[:, None, :]).flatten(1) @ feature_map.flatten(1).T
 
 
