@@ -21,7 +21,7 @@ worker.onmessage = ({ data }) => {
     part("model").textContent = `nano, loaded in ${seconds(data.milliseconds)}, ${threads}`;
     document.body.dataset.ready = "yes";
   }
-  if (data.kind === "found") show(data);
+  if (data.kind === "found" && !again) show(data);
   if (data.kind === "error") complain(data.text);
   if (data.kind === "found" || data.kind === "error") settle(false);
 };

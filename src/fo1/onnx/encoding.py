@@ -79,7 +79,7 @@ def encoding(model: FO1ForConditionalGeneration, processor: FO1Processor) -> Mod
     detected = pooled(graph.add(detector, views[-1]), middle, DETECTOR_STRIDES, False)
     scales = SimplePyramid.scales if encoder.pyramid is not None else (1.0,)
     strides = [encoder.config.host_stride / scale for scale in scales]
-    tokens, grid, *levels = graph.add(_seeing(model, len(scales)), host_pixels)
+    tokens, grid, *levels = graph.add(_seeing(model, processor, len(scales)), host_pixels)
     host = graph.join(pooled(levels, host_boxes, strides, False), "Concat", 1)
     regions, evidence = graph.add(
         _fusing(model, len(DETECTOR_STRIDES)),
@@ -130,9 +130,9 @@ def _detecting(light: LightEncoder) -> ModelProto:
     return trace(DetectorGraph(light), example, names, dynamic)
 
 
-def _seeing(model: FO1ForConditionalGeneration, levels: int) -> ModelProto:
-    """Return `HostGraph`."""
-    side = model.family.map_stride(model.config.vlm_config) * 2
+def _seeing(model: FO1ForConditionalGeneration, processor: FO1Processor, levels: int) -> ModelProto:
+    """Return `HostGraph` for any number of whole tokens."""
+    side = processor.image_processor.patch_size * processor.image_processor.merge_size
     example = {"pixels": torch.rand(1, 3, 6 * side, 9 * side)}
     dynamic = {"pixels": {2: side * Dim("gh"), 3: side * Dim("gw")}}
     names = ["tokens", "grid", *(f"level{number}" for number in range(levels))]

@@ -158,9 +158,7 @@ class FuseGraph(nn.Module):
         for number in range(1, len(light.config.sides)):
             features = torch.where((choice == number)[:, None], pooled[number], features)
         auxiliary = light.finish(torch.cat([features, detected.amax(0)], dim=-1))
-        own = self.encoder.config.box_frame == "auxiliary"
-        chosen: Any = size if own else frame
-        fused = self.encoder.fuse(
-            auxiliary, host, boxes if own else host_boxes, (chosen[0], chosen[1])
-        )
+        # Only a DaViT's frame can be that of the box embedding, and this encoder is none.
+        sides: Any = (frame[0], frame[1])
+        fused = self.encoder.fuse(auxiliary, host, host_boxes, sides)
         return self.encoder.project(fused), torch.cat(light.evidence(auxiliary), dim=-1)

@@ -97,6 +97,8 @@ def _check(model: FO1) -> tuple[NanoDetProposer | SSDProposer, ...]:
         problem = "it has no score head, so it would have to write its answers"
     elif not isinstance(light, LightEncoder) or light.detector is None:
         problem = "its auxiliary encoder is not the light one with a detector"
+    elif not config.region_config.use_host:
+        problem = "its regions are made without the host's maps"
     elif engine.lexicon is None or not (model.folder / TOKENIZER_FILE).is_file():
         problem = f"it lacks {LEXICON_FILE} or {TOKENIZER_FILE}"
     elif processor.auxiliary_resize != "dynamic" or config.region_order != "any":

@@ -9,7 +9,6 @@ from typing import Any
 
 from onnx import ModelProto
 
-from fo1.geometry import cap_size
 from fo1.models.frames import Triple
 from fo1.models.light_encoder import CELL
 from fo1.models.processing import MAX_SIDE, MIN_SIDE
@@ -35,7 +34,6 @@ def preparing(sides: Sequence[int], host: Any, auxiliary: Any) -> ModelProto:
         host: the host's image processor, which resizes to a number of whole patches.
         auxiliary: the auxiliary encoder's image processor.
     """
-    assert cap_size((MAX_SIDE, MAX_SIDE)) == (MAX_SIDE, MAX_SIDE)
     cell = host.patch_size * host.merge_size
     views = "\n".join(
         f"""
