@@ -1,14 +1,13 @@
-"""One picture through nano in torch, in onnxruntime and in headless Chromium: milliseconds a part, median.
+"""One picture through nano in torch, in onnxruntime and in headless Chromium: milliseconds a part, the least of some runs.
 
 fo1 convert nano out/nano-onnx --to onnx
-OMP_NUM_THREADS=2 python benchmarks/onnx_detect.py out/nano-onnx --browser
+OMP_NUM_THREADS=1 python benchmarks/onnx_detect.py out/nano-onnx --browser
 """
 
 import argparse
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +23,7 @@ NAMES = ["cup", "dog", "spoon", "cat", "saucer"]
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
 
 
-def median(run: Callable[[], object], repeats: int) -> float:
+def least(run: Callable[[], object], repeats: int) -> float:
     """Return milliseconds; a first run does not count."""
     run()
     times = []
@@ -32,25 +31,25 @@ def median(run: Callable[[], object], repeats: int) -> float:
         start = time.perf_counter()
         run()
         times.append((time.perf_counter() - start) * 1000)
-    return statistics.median(times)
+    return min(times)
 
 
 def in_torch(repeats: int) -> Iterator[tuple[str, float]]:
     model = FO1.from_pretrained(device="cpu")
     proposals = model.propose(PHOTO)
-    yield "boxes", median(lambda: model.propose(PHOTO), repeats)
-    yield "encoding", median(lambda: model.encode(PHOTO, proposals), repeats)
-    yield "all", median(lambda: model.detect(PHOTO, NAMES), repeats)
+    yield "boxes", least(lambda: model.propose(PHOTO), repeats)
+    yield "encoding", least(lambda: model.encode(PHOTO, proposals), repeats)
+    yield "all", least(lambda: model.detect(PHOTO, NAMES), repeats)
 
 
 def in_onnxruntime(folder: Path, repeats: int) -> Iterator[tuple[str, float]]:
     start = time.perf_counter()
     model = OnnxModel(folder, threads=int(os.environ.get("OMP_NUM_THREADS", "0")) or None)
     yield "load", (time.perf_counter() - start) * 1000
-    yield "boxes", median(lambda: model.propose(PHOTO), repeats)
+    yield "boxes", least(lambda: model.propose(PHOTO), repeats)
     boxes = model.propose(PHOTO).boxes
-    yield "encoding and scores", median(lambda: model.scores(PHOTO, boxes, NAMES), repeats)
-    yield "all", median(lambda: model.detect(PHOTO, NAMES), repeats)
+    yield "encoding and scores", least(lambda: model.scores(PHOTO, boxes, NAMES), repeats)
+    yield "all", least(lambda: model.detect(PHOTO, NAMES), repeats)
 
 
 def in_chromium(folder: Path, repeats: int) -> Iterator[tuple[str, float]]:
@@ -78,8 +77,8 @@ def in_chromium(folder: Path, repeats: int) -> Iterator[tuple[str, float]]:
             rows.append(json.loads(page.get_attribute("body", "data-found"))["milliseconds"])
             page.evaluate("delete document.body.dataset.found")
         for name in rows[0]:
-            yield name, statistics.median(row[name] for row in rows[1:])
-        yield "all", statistics.median(sum(row.values()) for row in rows[1:])
+            yield name, min(row[name] for row in rows[1:])
+        yield "all", min(sum(row.values()) for row in rows[1:])
         browser.close()
         server.terminate()
 
@@ -87,7 +86,7 @@ def in_chromium(folder: Path, repeats: int) -> Iterator[tuple[str, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--browser", action="store_true")
     arguments = parser.parse_args()
     for file in sorted(arguments.folder.iterdir()):
