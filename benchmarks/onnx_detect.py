@@ -1,4 +1,4 @@
-"""One picture through nano in torch, in onnxruntime and in headless Chromium: milliseconds a part, the least of some runs.
+"""One picture through nano in torch, in onnxruntime and in headless Chromium: milliseconds a part, least of some runs.
 
 fo1 convert nano out/nano-onnx --to onnx
 OMP_NUM_THREADS=1 python benchmarks/onnx_detect.py out/nano-onnx --browser
