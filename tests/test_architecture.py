@@ -37,7 +37,7 @@ LAYERS = (
     ("models",),
     ("proposals", "data"),
     ("pipeline", "training"),
-    ("evaluation", "serving", "labelling", "demo"),
+    ("evaluation", "serving", "labelling", "demo", "onnx"),
     ("cli", "__main__"),
 )
 # Within models/; all that is not named, such as modeling and processing, stands in the empty one.

@@ -48,6 +48,17 @@ _ACTIONS = _words(
 _TRAILING = _words("left right alone there here nearby only itself")
 
 
+RULES: dict[str, list[str]] = {
+    "determiners": sorted(_DETERMINERS),
+    "measures": sorted(_MEASURES),
+    "relations": sorted(_RELATIONS),
+    "colours": sorted(_COLOURS),
+    "actions": sorted(_ACTIONS),
+    "trailing": sorted(_TRAILING),
+}
+"""The words by which a phrase is taken apart, for programs in other languages."""
+
+
 class _ClassTable(TypedDict):
     names: list[str]
     senses: list[list[int]]

@@ -69,7 +69,8 @@ _EXAMPLES = {
     VERIFY: "  fo1 verify VLM-FO1-3B-v01\n  fo1 verify ./my-model --no-run --json",
     CONVERT: """\
   fo1 convert VLM-FO1-3B-v01 ./fo1-3b
-  fo1 convert ./my-model ./my-model-published --to published""",
+  fo1 convert ./my-model ./my-model-published --to published
+  fo1 convert nano ./nano-onnx --to onnx            detection without Python, see examples/web""",
     EVAL: """\
   fo1 eval photos --data photos/open.json --out out/photos --floors
   fo1 eval coco --data coco --model ./my-model --out out/coco --batch-size 8
@@ -190,7 +191,7 @@ def build_parser() -> Parser:
     add_model_options(doctor)
     doctor.add_argument("--json", action="store_true", help="print one JSON object")
     add_verify(_add_command(commands, VERIFY, "check a downloaded checkpoint, file by file"))
-    add_convert(_add_command(commands, CONVERT, "write a checkpoint in the other layout"))
+    add_convert(_add_command(commands, CONVERT, "write a checkpoint in another layout"))
     add_eval(_add_command(commands, EVAL, "measure a model on a benchmark"))
     add_train(_add_command(commands, TRAIN, "teach a model your data"))
     add_data(_add_command(commands, DATA, "look at a data set, find its errors, convert it"))

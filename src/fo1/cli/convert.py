@@ -1,8 +1,9 @@
-"""What `fo1 convert` says: the files written, and what the new layout has no place for."""
+"""What `fo1 convert` says: the files written, what the new layout has no place for, how far ONNX is from torch."""
 
 import json
 from typing import Any
 
+from fo1.errors import InputError
 from fo1.models.checkpoints.convert import Conversion, convert
 from fo1.pipeline.loading import PACKAGED, packaged_folder
 
@@ -13,12 +14,20 @@ def write(folder: str, out: str, *, layout: str, dtype: str | None) -> Conversio
     Args:
         folder: the source; 'nano' is the one that ships with the package.
         out: the new folder.
-        layout: "fo1" or "published".
+        layout: "fo1", "published" or "onnx".
         dtype: name of a floating type of torch; None keeps what is stored.
 
     Raises:
         CheckpointError: the source cannot be converted, or `out` is taken.
+        InputError: a dtype is given for ONNX.
+        MissingExtraError: a package that ONNX needs is not installed.
     """
+    if layout == "onnx":
+        if dtype is not None:
+            raise InputError("--dtype does not go with --to onnx, which stores weights as they are")
+        from fo1.onnx import export
+
+        return export(folder, out)
     import torch
 
     source = packaged_folder() if folder == PACKAGED else folder

@@ -39,13 +39,13 @@ def add_verify(parser: Parser) -> None:
 
 def add_convert(parser: Parser) -> None:
     """Add what `fo1 convert` takes."""
-    parser.add_argument("folder", metavar="FOLDER", help="a folder with a checkpoint")
+    parser.add_argument("folder", metavar="FOLDER", help="a folder with a checkpoint, or nano")
     parser.add_argument("out", metavar="OUT", help="a new folder")
     parser.add_argument(
         "--to",
-        choices=("fo1", "published"),
+        choices=("fo1", "published", "onnx"),
         default="fo1",
-        help="layout to write: that of fo1, or the published one that other tools read (fo1)",
+        help="layout to write: that of fo1, the published one that other tools read, or ONNX graphs (fo1)",
     )
     parser.add_argument(
         "--dtype",

@@ -26,7 +26,14 @@ TILE = 32
 """Cells along a side of a tile, which is multiplied with the regions that reach into it alone."""
 
 
-def axis_weights(low: Tensor, high: Tensor, length: int, scale: float, output_size: int) -> Tensor:
+def axis_weights(
+    low: Tensor,
+    high: Tensor,
+    length: int,
+    scale: float,
+    output_size: int,
+    most: int | None = None,
+) -> Tensor:
     """Return the (N, L) float32 weights of mean-pooled RoIAlign along one axis.
 
     The rules are those of the compiled kernel with its default flags: no half-pixel shift, at least one cell wide,
@@ -38,6 +45,7 @@ def axis_weights(low: Tensor, high: Tensor, length: int, scale: float, output_si
         length: L, number of cells of the map along this axis.
         scale: cells per pixel, 1 / stride.
         output_size: R, bins per axis.
+        most: samples that no bin exceeds; asked of the boxes if not given, which a traced graph cannot.
     """
     low, high = low.float(), high.float()
     # parity: float32 and the kernel's own order of operations decide samples that lie exactly on -1 or L.
@@ -45,7 +53,8 @@ def axis_weights(low: Tensor, high: Tensor, length: int, scale: float, output_si
     size = (high * scale - start).clamp(min=1.0)
     bin_size = size / output_size
     samples = torch.ceil(bin_size).clamp(min=1.0)  # per bin, (N,)
-    most = int(samples.max().item()) if len(samples) else 1
+    if most is None:
+        most = int(samples.max().item()) if len(samples) else 1
 
     device = low.device
     bins = torch.arange(output_size, device=device, dtype=torch.float32)[None, :, None]
@@ -62,7 +71,7 @@ def axis_weights(low: Tensor, high: Tensor, length: int, scale: float, output_si
     fraction = torch.where(lower >= length - 1, torch.zeros_like(position), position - lower)
     share = used / (samples[:, None, None] * output_size)
 
-    weights = torch.zeros(len(low), length, device=device)
+    weights = torch.zeros(low.shape[0], length, device=device)
     weights.scatter_add_(1, lower.flatten(1), (share * (1 - fraction)).flatten(1))
     weights.scatter_add_(1, upper.flatten(1), (share * fraction).flatten(1))
     return weights

@@ -18,8 +18,11 @@ DEFAULT_LIMIT = 100
 OVERLAP = 0.7
 """Above this IoU with a better box, a box is taken for a copy of it."""
 
-_CANDIDATES = 1000
-_SMALLEST_SIDE = 1.0
+CANDIDATES = 1000
+"""Boxes of highest rank among which copies are looked for."""
+
+SMALLEST_SIDE = 1.0
+"""Pixels; what is thinner is no proposal."""
 
 
 class Proposer(Protocol):
@@ -73,14 +76,14 @@ def rank_and_dedupe(
         priority: (N,) the order in which boxes win, highest first; the scores if not given.
     """
     clipped = clip_boxes(boxes, image_size)
-    usable = np.flatnonzero((clipped[:, 2:] - clipped[:, :2] >= _SMALLEST_SIDE).all(1))
+    usable = np.flatnonzero((clipped[:, 2:] - clipped[:, :2] >= SMALLEST_SIDE).all(1))
     rank = scores if priority is None else priority
-    candidates = usable[np.argsort(-rank[usable], kind="stable")[:_CANDIDATES]]
+    candidates = usable[np.argsort(-rank[usable], kind="stable")[:CANDIDATES]]
     if not len(candidates):
         return whole_picture(image_size, source)
     kept = candidates[:0]
     # What survives depends on better boxes only, so a short list that suffices is exact.
-    for count in (4 * limit, _CANDIDATES):
+    for count in (4 * limit, CANDIDATES):
         best = candidates[:count]
         kept = best[nms(clipped[best], rank[best], OVERLAP)[:limit]]
         if len(kept) == limit:

@@ -34,7 +34,8 @@ Layout: TypeAlias = Literal["fo1", "published"]
 
 SHARD_BYTES = 4_000_000_000
 SPARE_BYTES = 100_000_000
-_COPIED = ("LICENSE*", "LICENCE*", "NOTICE*", "COPYING*")
+COPIED = ("LICENSE*", "LICENCE*", "NOTICE*", "COPYING*")
+"""Files that go wherever the weights go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +82,11 @@ def convert(
         name: info for file in weight_files(source) for name, info in read_header(file).items()
     }
     plan = _plan_ours(source, stored) if layout == "fo1" else _plan_published(source, stored)
-    with _beside(out) as folder:
+    with beside(out) as folder:
         _check_space(folder, plan.entries, dtype)
         write_shards(folder, plan.entries, shard_bytes, dtype)
         _write_configs(source, folder, plan, dtype)
-        for file in (file for pattern in _COPIED for file in source.glob(pattern)):
+        for file in (file for pattern in COPIED for file in source.glob(pattern)):
             if file.is_file():
                 shutil.copyfile(file, folder / file.name)
         write_card(source, folder, out.name, layout=layout, dtype=dtype, notes=plan.notes)
@@ -106,7 +107,7 @@ def _check_source(source: Path, layout: Layout) -> None:
 
 
 @contextmanager
-def _beside(out: Path) -> Iterator[Path]:
+def beside(out: Path) -> Iterator[Path]:
     """Yield a folder that becomes `out` when all went well; otherwise it and parents made for it vanish."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise CheckpointError(f"{out} exists and is not empty; give a new folder")
