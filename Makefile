@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 OUT ?= out
 PHOTO ?= examples/photos/coffee.jpg
 
-.PHONY: detect test test-all check fix install clean
+.PHONY: detect test test-all check bench fix install clean
 
 detect: $(VENV)/.installed
 	@mkdir -p $(OUT)
@@ -22,6 +22,12 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check src tests recipes benchmarks examples
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# The tables of docs/benchmarks.md, about an hour on two free cores.
+bench: $(VENV)/.installed-dev
+	for run in region_pooling region_encoder one_pass "one_pass --nano" batch end_to_end arithmetic training; do \
+		set -- $$run; echo "## $$run"; $(BIN)/python benchmarks/$$1.py $$2 || exit 1; \
+	done
 
 fix: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .

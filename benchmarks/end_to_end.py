@@ -63,6 +63,8 @@ class Clock:
 
 def watch(clock: Clock, model: Any, stack: ExitStack) -> None:
     """Put the clock around the parts of a model."""
+    from fo1.pipeline import engine
+
     whole = model.engine.model
     encoder = whole.region_encoder
     for owner, method, name in (
@@ -74,8 +76,8 @@ def watch(clock: Clock, model: Any, stack: ExitStack) -> None:
         (encoder, "pool_host", "pooling"),
         (encoder, "fuse", "projector"),
         (encoder, "project", "projector"),
-        (whole, "prefix", "language prefix"),
-        (whole, "continue_prefix", "branches and score head"),
+        (engine, "read_prefix", "language prefix"),
+        (engine, "continue_prefix", "branches and score head"),
         (whole, "score_branches", "branches and score head"),
     ):
         stack.enter_context(clock.around(owner, method, name))

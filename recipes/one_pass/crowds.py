@@ -25,12 +25,12 @@ from fo1.geometry import Boxes
 from fo1.models import FO1ForConditionalGeneration, FO1Processor
 
 CONCEPTS = 24
-KINDS = 3
+KINDS = 2
 """Names that are in a scene; as many that are not are asked."""
-LEAST, MOST = 5, 8
-"""Things of a kind."""
+LEAST = 5
+"""Things of a kind at least."""
 REGIONS = Sampling(
-    truth=1.0, jitter=0.1, distractors=8, proposals=False, fewer_regions=False, most_regions=64
+    truth=1.0, jitter=0.1, distractors=3, proposals=False, fewer_regions=False, most_regions=64
 )
 
 
@@ -43,7 +43,7 @@ class CrowdGenerator(SceneGenerator):
         for kind in kinds:
             slug = self._slugs[int(kind)]
             # One or two more than needed, for some are hidden by others.
-            cast += [(slug, self._choose(rng, slug)) for _ in range(int(rng.integers(6, 9)))]
+            cast += [(slug, self._choose(rng, slug)) for _ in range(int(rng.integers(6, 8)))]
         return [cast[int(i)] for i in rng.permutation(len(cast))]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 import numpy as np
-from crowds import Crowd
+from crowds import KINDS, Crowd
 from tqdm import tqdm
 from train import asked_of, targets
 from ways import WAYS, Read, Scene
@@ -171,7 +171,8 @@ def report(
     regions = np.mean([len(one.boxes) for one in test])
     there = np.mean([len(one.objects) for one in test])
     head = (
-        f"{len(test)} scenes, {regions:.1f} regions and {there:.1f} things of 3 names each, 6 names asked, "
-        f"{sum(int(p.sum()) for p in pairs)} pairs; thresholds of best F1 on {len(validation)} other scenes."
+        f"{len(test)} scenes, {regions:.1f} regions and {there:.1f} things of {KINDS} names each; {2 * KINDS} names "
+        f"asked of each; {sum(int(p.sum()) for p in pairs)} pairs; thresholds of best F1 on "
+        f"{len(validation)} other scenes."
     )
     return head + "\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows)

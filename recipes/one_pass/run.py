@@ -9,25 +9,26 @@ the run that gets no style.
 
 import argparse
 import logging
+from functools import cache
 from pathlib import Path
 from typing import get_args
 
 import torch
-from crowds import crowds, vocabulary
+from crowds import Crowd, crowds, vocabulary
 from measure import report
 from train import Style, build_model, build_processor, run_of
 
 from fo1.pipeline.engine import Engine
 from fo1.training.run import learned_model, run
 
-TRAINING, VALIDATION, TEST = (2, 1200), (3, 40), (4, 120)
+TRAINING, VALIDATION, TEST = (2, 800), (3, 40), (4, 120)
 """(seed, scenes)."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, nargs=2, default=(900, 500), help="copying, seeing")
+    parser.add_argument("--steps", type=int, nargs=2, default=(500, 500), help="copying, seeing")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--style", choices=get_args(Style), help="train this one and stop")
     args = parser.parse_args()
@@ -35,12 +36,13 @@ def main() -> None:
     processor, names = build_processor(), vocabulary()
     encoder = build_model(args.seed).eval()
 
-    def scenes(seed: int, count: int):
+    @cache
+    def scenes(seed: int, count: int) -> list[Crowd]:
         return crowds(count, seed, encoder, processor, args.out / "scenes")
 
     runs = {
         style: run_of(
-            scenes(*TRAINING),
+            lambda: scenes(*TRAINING),
             names,
             style,
             args.out / style.replace(" ", "-"),

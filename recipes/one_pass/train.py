@@ -1,16 +1,17 @@
-"""Teaches small models to write lists: in rising order, in any order, and rising without a word on what is absent.
+"""Teaches small models to write lists, in rising order and in any order.
 
 All begin with the same weights and see the same scenes, names and regions; only what they are to write differs. First
-comes copying, without pictures: a region's embedding is the word for what it shows, and there are few regions, for a
-model learns to point among four within minutes and among thirty not at all. Then come scenes.
+comes copying, without pictures: a region's embedding is the word for what it shows. Then come scenes.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from circuits import plant
 from crowds import KINDS, Crowd
 from PIL import Image
 from safetensors.torch import load_file
@@ -37,14 +38,15 @@ from fo1.training.recipe import Recipe
 from fo1.training.run import Run
 from fo1.training.stages import Stage
 
-Style = Literal["rising", "any order", "silent"]
-"""How lists are written: regions in rising order; in any order; rising, and nothing at all for an absent name."""
+Style = Literal["rising", "any order"]
+"""In which order lists name their regions."""
 UNSURE = 0.3
 """IoU from which a region that is no thing's own costs no loss for the thing's name."""
-WIDTH = 128
-FEW = 4
-"""Regions when copying begins; there are more and more, MANY in the end."""
-MANY = 32
+WIDTH, LAYERS, HEADS = 128, 4, 4
+FEW, MANY = 6, 18
+"""Regions when copying begins, and from its middle on."""
+NAMED = 0.85
+"""Share of them that show a named thing."""
 NOISE = 0.3
 """Of a copied word, in units of the words' own spread."""
 DESCRIBED = 4
@@ -70,10 +72,10 @@ def build_model(seed: int) -> FO1ForConditionalGeneration:
     host["text_config"] |= {
         "hidden_size": WIDTH,
         "intermediate_size": 320,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 4,
-        "layer_types": ["full_attention"] * 3,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": HEADS,
+        "num_key_value_heads": HEADS,
+        "layer_types": ["full_attention"] * LAYERS,
     }
     host["text_config"]["rope_parameters"] |= {"mrope_section": [4, 6, 6]}
     host["vision_config"] |= {
@@ -109,6 +111,7 @@ def build_model(seed: int) -> FO1ForConditionalGeneration:
     model.region_encoder.auxiliary.load_state_dict(own)
     with torch.no_grad():  # region embeddings start at the size of word embeddings
         model.region_encoder.projector[-1].weight.mul_(0.1)
+    plant(model)
     model.generation_config.eos_token_id = model.config.get_text_config().eos_token_id
     return model
 
@@ -118,14 +121,14 @@ class Lists:
     """Draws samples: a scene, its regions numbered by chance, and a list for every name that is asked.
 
     Args:
-        crowds: scenes.
+        crowds: returns the scenes; the same each time.
         names: that may be asked.
         style: of the lists.
         seed: of what is drawn.
         copies: samples without pictures, which come first.
     """
 
-    crowds: list[Crowd]
+    crowds: Callable[[], list[Crowd]]
     names: list[str]
     style: Style
     seed: int
@@ -137,11 +140,12 @@ class Lists:
         rng = np.random.default_rng([self.seed, index])
         if index < self.copies:
             return self._copied(index, rng)
-        number = int(rng.integers(len(self.crowds)))
-        crowd = self.crowds[number]
+        crowds = self.crowds()
+        number = int(rng.integers(len(crowds)))
+        crowd = crowds[number]
         crowd = crowd.permuted(rng.permutation(len(crowd.boxes)))
         asked = asked_of(crowd, self.names, rng)
-        image = self._shown(number)
+        image = self._shown(number, crowd)
         scale = image.width / crowd.image_size[0]
         return Sample(
             key=f"crowd{index}",
@@ -157,16 +161,17 @@ class Lists:
 
     def _copied(self, index: int, rng: np.random.Generator) -> Sample:
         """Return a sample whose regions are words."""
-        progress = min(max(2.5 * index / self.copies - 1, 0), 1)  # few regions for two fifths
+        progress = min(2 * index / self.copies, 1)
         most = round(FEW + (MANY - FEW) * progress)
         count = int(rng.integers(max(2, most // 2), most + 1))
-        kinds = rng.choice(len(self.names), min(KINDS, max(2, count // 3)), replace=False)
-        things = [int(kind) for kind in rng.choice(kinds, count)]
-        own = [self.names[kind] if rng.random() < 0.8 else "" for kind in things]
+        kinds = rng.choice(len(self.names), KINDS, replace=False)
+        named = rng.random(count) < NAMED
+        own = [
+            self.names[int(k)] if n else ""
+            for k, n in zip(rng.choice(kinds, count), named, strict=True)
+        ]
         names = tuple(name for name in own if name)
-        shows = np.array(
-            [int(np.sum([bool(n) for n in own[:i]])) if n else -1 for i, n in enumerate(own)]
-        )
+        shows = np.where(named, np.cumsum(named) - 1, -1)
         boxes = np.tile(np.float32([0, 0, 56, 56]), (count, 1))
         crowd = Crowd(b"", boxes[: len(names)], names, boxes, shows, torch.zeros(count, 1))
         return Sample(
@@ -174,17 +179,20 @@ class Lists:
             images=(Image.new("RGB", (56, 56)),),
             boxes=(boxes,),
             dialogues=(
-                *(self._dialogue(crowd, name, rng) for name in asked_of(crowd, self.names, rng)),
+                *(
+                    self._dialogue(crowd, name, rng)
+                    for name in asked_of(crowd, self.names, rng)[: KINDS + 1]
+                ),
                 *_descriptions(crowd, rng),
             ),
             names=tuple((name,) if name else () for name in own),
             features=torch.zeros(count, 1),
         )
 
-    def _shown(self, number: int) -> Image.Image:
+    def _shown(self, number: int, crowd: Crowd) -> Image.Image:
         """Return a scene as small as the host sees it anyway."""
         if number not in self._small:
-            image = self.crowds[number].image
+            image = crowd.image
             image.thumbnail((160, 160), Image.Resampling.BICUBIC)
             self._small[number] = image
         return self._small[number]
@@ -195,8 +203,6 @@ class Lists:
             members = [members[int(i)] for i in rng.permutation(len(members))]
         listed = "".join(map(region_token, members)) or NONE_TEXT
         answer = f"{query_branch(name)}{listed}{OBJECTS_CLOSE}"
-        if self.style == "silent" and not members:
-            answer = ""
         return Dialogue(((name, answer),), "detect")
 
 
@@ -204,7 +210,11 @@ def _descriptions(crowd: Crowd, rng: np.random.Generator) -> list[Dialogue]:
     """Return what some regions show: looking up a region by its number comes before naming its number."""
     shown = [region for region, thing in enumerate(crowd.shows) if thing >= 0]
     chosen = [shown[int(i)] for i in rng.permutation(len(shown))[:DESCRIBED]]
-    return [Dialogue(((region_token(r), crowd.names[crowd.shows[r]]),), "describe") for r in chosen]
+    names = {region: crowd.names[crowd.shows[region]] for region in chosen}
+    return [
+        Dialogue(((region_token(r), region_token(r) + name),), "describe")
+        for r, name in names.items()
+    ]
 
 
 def asked_of(crowd: Crowd, names: list[str], rng: np.random.Generator) -> list[str]:
@@ -245,7 +255,7 @@ class Copying(Objective):
 
 
 def run_of(
-    crowds: list[Crowd],
+    crowds: Callable[[], list[Crowd]],
     names: list[str],
     style: Style,
     out: Path,
@@ -258,7 +268,7 @@ def run_of(
         name="copying",
         learns={"language_model": 1e-3},
         steps=steps[0],
-        batch=48,
+        batch=24,
         losses={"lm": 1.0, "score": 0.0},
     )
     everything = ("language_model", "regions", "score_head", "vision")

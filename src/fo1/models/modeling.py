@@ -202,7 +202,8 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
             ]
         )
         read_out = getattr(encoder.auxiliary, "evidence", None)
-        evidence = read_out(torch.cat(list(pooled))) if read_out and self.score_head else ()
+        wanted = self.score_head is not None and self.score_head.config.evidence_sources
+        evidence = read_out(torch.cat(list(pooled))) if read_out and wanted else ()
         return RegionEmbeddings(features, encoder.project(features), evidence)
 
     def fuse(
