@@ -76,4 +76,4 @@ def test_copies_and_scenes_say_the_truth(recipe: None, tmp_path: Path) -> None:
                 if sample.names:
                     shown = [r for r, own in enumerate(sample.names) if own == (question,)]
                     assert sorted(listed) == shown
-            assert 0 < absent
+            assert absent > 0
