@@ -59,7 +59,7 @@ def test_copies_and_scenes_say_the_truth(recipe: None, tmp_path: Path) -> None:
         assert len(counts) == KINDS
         assert min(counts) >= LEAST
     for style in ("rising", "any order"):
-        draw = Lists(scenes, names, style, 0, copies=40)
+        draw = Lists(lambda: scenes, names, style, 0, copies=40)
         for index in (0, 39, 40, 41):
             sample = draw(index)
             assert sample.key == draw(index).key

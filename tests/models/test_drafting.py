@@ -102,6 +102,8 @@ def test_a_draft_changes_no_token(
 
 def test_a_right_draft_takes_one_more_pass_than_the_prompt(family: str, markup: Markup) -> None:
     model, processor = leaning_model(family), tiny.make_processor(family)
+    if model.recurrent:
+        pytest.skip("what was fed in vain cannot be hidden from its layers, so nothing is drafted")
     saved = 0
     for scene in scenes(8):
         (grammar,) = grammars_of([scene], markup)

@@ -265,13 +265,17 @@ def test_weights_are_shares(low: float, high: float, length: int, stride: float,
 
 @settings(deadline=None)
 @given(
-    low=st.floats(0, 8, width=32),
-    size=st.floats(0, 8, width=32),
+    steps=st.tuples(st.integers(0, 512), st.integers(0, 512)),
     shift=st.integers(1, 12),
     bins=bin_counts,
 )
-def test_weights_move_with_the_box(low: float, size: float, shift: int, bins: int) -> None:
-    """By whole cells inside the map; a power of two as stride keeps coordinates exact enough."""
+def test_weights_move_with_the_box(steps: tuple[int, int], shift: int, bins: int) -> None:
+    """By whole cells inside the map.
+
+    Coordinates are whole 64ths, so that no rounding moves a side over one of the lengths at which adaptive sampling
+    takes a sample more: RoIAlign jumps there.
+    """
+    low, size = (step / 64 for step in steps)
     lows = torch.tensor([low, low + shift * 4])
     here, there = axis_weights(lows, lows + size, 32, 0.25, bins)
     torch.testing.assert_close(there[shift:], here[:-shift], atol=1e-4, rtol=0)
