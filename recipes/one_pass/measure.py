@@ -122,6 +122,21 @@ def best_threshold(questions: Questions, scores: Sequence[np.ndarray]) -> float:
     return float(THRESHOLDS[int(np.argmax(figures))])
 
 
+def bounds(questions: Questions) -> dict[str, Seen]:
+    """Return what chance says, what is said by who knows which names are there and nothing else, and the truth."""
+    rng = np.random.default_rng(7)
+    found = {"chance": Seen(), "presence alone": Seen(), "truth": Seen()}
+    for known in questions.targets:
+        drawn = rng.random(known.shape)
+        there = (known.max(0) > 0)[None]
+        found["chance"].scores.append(drawn)
+        found["presence alone"].scores.append((there + drawn) / 2)
+        found["truth"].scores.append(0.999 * (known > 0) + 0.001 * drawn)
+    for seen in found.values():
+        seen.again, seen.passes, seen.seconds = seen.scores, [0], [0.0]
+    return found
+
+
 def row_of(style: str, way: str, test: Questions, seen: Seen, threshold: float) -> list[str]:
     """Return one row of the table."""
     count = len(test.crowds)
@@ -167,6 +182,8 @@ def report(
         for way, seen in ask(engine, asked, f"{style}, test").items():
             threshold = best_threshold(kept, tuned[way].scores)
             rows.append(row_of(style, way, asked, seen, threshold))
+    for way, seen in bounds(asked).items():
+        rows.append([*row_of("-", way, asked, seen, 0.5)[:-3], "-", "-", "-"])
     pairs = [known != UNKNOWN for known in asked.targets]
     regions = np.mean([len(one.boxes) for one in test])
     there = np.mean([len(one.objects) for one in test])
