@@ -15,6 +15,7 @@ from fo1.pipeline.engine import Engine
 from fo1.pipeline.request import EncodedScene
 from fo1.pipeline.rows import Row
 from fo1.pipeline.tiles import Tile, split
+from fo1.prompts import clean_name
 from fo1.results import Answer, Detections
 
 _CURE = 'give a list such as [{"role": "user", "content": "what is <region0>?"}]'
@@ -117,7 +118,8 @@ def question(
 ) -> Chat:
     """Return the chat that asks one question about one scene; arguments as in `Chat`."""
     turn = Turn("user", (Picture(len(scene)), text))
-    return Chat((turn,), (scene,), all_regions=all_regions, labels=tuple(labels))
+    told = tuple(map(clean_name, labels))
+    return Chat((turn,), (scene,), all_regions=all_regions, labels=told)
 
 
 def write(chats: Sequence[Chat], engine: Engine) -> list[Written]:
