@@ -13,10 +13,10 @@ detect: $(VENV)/.installed
 	@echo "picture: $(OUT)/detect.png"
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-all: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 -m ""
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m ""
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
