@@ -5,7 +5,6 @@ What goes wrong with one example stays with it: it becomes a failed prediction w
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any, TypeAlias
 
 import torch
@@ -20,7 +19,6 @@ from fo1.evaluation.task import AnyTask
 from fo1.geometry import Boxes
 from fo1.pipeline import FO1, Outcome, Request, Scene
 from fo1.pipeline.answering import answer_each
-from fo1.pipeline.side_by_side import side_by_side
 from fo1.results import Proposals
 
 Source: TypeAlias = Callable[[Example[Any], Image.Image], Proposals | Boxes]
@@ -67,9 +65,9 @@ class Predictor:
         for true_boxes in (False, True):
             own = [c for c in self.contestants if c.true_boxes == true_boxes]
             if own:
-                scenes = side_by_side(
-                    partial(self._encode, true_boxes=true_boxes), opened, self.model.device
-                )
+                # Whose source it is, nobody knows, so it is asked from one thread.
+                given = [(one, self._boxes(one, true_boxes)) for one in opened]
+                scenes = self.model.encode_side_by_side(self._encode, given)
                 for who in own:
                     known = {one.key: one for one in told.get(MODEL.name, ())} or before or {}
                     told[who.name] = self._ask(examples, scenes, who, known)
@@ -85,8 +83,8 @@ class Predictor:
         except Exception as error:  # one bad picture must not end the run
             return _Opened(example, error=blame(error))
 
-    def _encode(self, one: "_Opened", true_boxes: bool) -> Scene | str:
-        """Return the scene of an example, or why there is none."""
+    def _boxes(self, one: "_Opened", true_boxes: bool) -> Proposals | Boxes | str | None:
+        """Return the boxes of an example, None for those that the model proposes, or why there are none."""
         if one.image is None:
             return one.error
         example = one.example
@@ -98,6 +96,16 @@ class Predictor:
                     return "the task knows no true boxes for it"
             if boxes is None and self.source is not None:
                 boxes = self.source(example, one.image)
+            return boxes
+        except Exception as error:  # as above
+            return blame(error)
+
+    def _encode(self, given: tuple["_Opened", Proposals | Boxes | str | None]) -> Scene | str:
+        """Return the scene of an example with its boxes, or why there is none."""
+        one, boxes = given
+        if one.image is None or isinstance(boxes, str):
+            return boxes if isinstance(boxes, str) else one.error
+        try:
             return self.model.encode(one.image, boxes)
         except Exception as error:  # as above
             return blame(error)

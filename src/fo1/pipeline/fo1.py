@@ -1,7 +1,7 @@
 """FO1: pictures in, answers out."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
 from typing import Any, Self
@@ -21,7 +21,7 @@ from fo1.pipeline.loading import PACKAGED, choose_device, find_model, load_engin
 from fo1.pipeline.proposers import ModelProposers, check_proposer
 from fo1.pipeline.request import GIVEN
 from fo1.pipeline.scene import Scene
-from fo1.pipeline.side_by_side import side_by_side
+from fo1.pipeline.side_by_side import Item, Result, side_by_side
 from fo1.pipeline.verbs import Boxes, Verbs
 from fo1.proposals import Proposer
 from fo1.proposals.base import DEFAULT_LIMIT
@@ -228,15 +228,30 @@ class FO1(Verbs):
         """
         return reply(read_messages(messages, self._scene), self.engine)
 
+    def encode_side_by_side(
+        self,
+        encode: Callable[[Item], Result],
+        items: Sequence[Item],
+        proposer: str | Proposer | None = None,
+    ) -> list[Result]:
+        """Return what `encode` makes of every item, in their order; in several threads where that is faster.
+
+        Args:
+            encode: encodes one picture by this model.
+            items: what it takes.
+            proposer: where it takes boxes from; the model's own if None. Only named ones are asked from several
+                threads, for who knows whether an object of the caller's may be.
+        """
+        if not isinstance(proposer or self._proposer, str):
+            return [encode(item) for item in items]
+        return side_by_side(encode, items, self.device)
+
     def _encode_all(
         self, pictures: Sequence[tuple[ImageSource, Any]], options: dict[str, Any]
     ) -> list[Scene]:
-        def encode(pair: tuple[ImageSource, Any]) -> Scene:
-            return self.encode(*pair, **options)
-
-        if not isinstance(options.get("proposer") or self._proposer, str):
-            return [encode(pair) for pair in pictures]  # who knows whether threads may share it
-        return side_by_side(encode, pictures, self.device)
+        return self.encode_side_by_side(
+            lambda pair: self.encode(*pair, **options), pictures, options.get("proposer")
+        )
 
     def _scene(self, image: Any, boxes: Any) -> Scene:
         """Return a scene as it is, and another picture with the boxes given, or without any."""
