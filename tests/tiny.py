@@ -69,15 +69,27 @@ class TinyHost:
     token_types: bool = True
 
 
+QWEN: dict[str, Any] = {
+    "image_token_id": 1804,
+    "video_token_id": 1805,
+    "vision_start_token_id": 1801,
+    "vision_end_token_id": 1802,
+    "tie_word_embeddings": True,
+}
+QWEN_TEXT = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": WIDTH,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
+
+
 def _qwen2_5_vl() -> Qwen2_5_VLConfig:
     return Qwen2_5_VLConfig(
         text_config={
-            "vocab_size": VOCABULARY,
-            "hidden_size": WIDTH,
-            "intermediate_size": 48,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
+            **QWEN_TEXT,
             "rope_parameters": {
                 "rope_type": "default",
                 "rope_theta": 1e4,
@@ -97,23 +109,14 @@ def _qwen2_5_vl() -> Qwen2_5_VLConfig:
             "patch_size": 14,
             "spatial_merge_size": 2,
         },
-        image_token_id=1804,
-        video_token_id=1805,
-        vision_start_token_id=1801,
-        vision_end_token_id=1802,
-        tie_word_embeddings=True,
+        **QWEN,
     )
 
 
 def _qwen3_5() -> Qwen3_5Config:
     return Qwen3_5Config(
         text_config={
-            "vocab_size": VOCABULARY,
-            "hidden_size": WIDTH,
-            "intermediate_size": 48,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
+            **QWEN_TEXT,
             "head_dim": 16,
             "linear_key_head_dim": 8,
             "linear_value_head_dim": 8,
@@ -138,11 +141,7 @@ def _qwen3_5() -> Qwen3_5Config:
             "patch_size": 14,
             "num_position_embeddings": 64,
         },
-        image_token_id=1804,
-        video_token_id=1805,
-        vision_start_token_id=1801,
-        vision_end_token_id=1802,
-        tie_word_embeddings=True,
+        **QWEN,
     )
 
 

@@ -14,7 +14,6 @@ import torch
 from circuits import plant
 from crowds import KINDS, Crowd
 from PIL import Image
-from safetensors.torch import load_file
 from transformers import Qwen2_5_VLConfig
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
@@ -86,6 +85,7 @@ def build_model(seed: int) -> FO1ForConditionalGeneration:
         "out_hidden_size": WIDTH,
         "fullatt_block_indexes": [0, 1],
     }
+    whole = FO1ForConditionalGeneration.from_pretrained(packaged_folder(), dtype=torch.float32)
     torch.manual_seed(seed)
     model = FO1ForConditionalGeneration(
         FO1Config(
@@ -105,10 +105,7 @@ def build_model(seed: int) -> FO1ForConditionalGeneration:
             tie_word_embeddings=True,
         )
     )
-    prefix = "region_encoder.auxiliary."
-    stored = load_file(packaged_folder() / "model.safetensors")
-    own = {k.removeprefix(prefix): v.float() for k, v in stored.items() if k.startswith(prefix)}
-    model.region_encoder.auxiliary.load_state_dict(own)
+    model.region_encoder.auxiliary.load_state_dict(whole.region_encoder.auxiliary.state_dict())
     with torch.no_grad():  # region embeddings start at the size of word embeddings
         model.region_encoder.projector[-1].weight.mul_(0.1)
     plant(model)

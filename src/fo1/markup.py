@@ -110,6 +110,11 @@ class Markup:
         )
 
     @cached_property
+    def numbers(self) -> Mapping[int, int]:
+        """The region that each index token names."""
+        return {token: region for region, token in enumerate(self.regions)}
+
+    @cached_property
     def tags(self) -> frozenset[int]:
         """Everything that may be written and means more than its letters, ends aside."""
         sections = (tag for section in self.sections for tag in section)

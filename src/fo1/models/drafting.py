@@ -64,7 +64,7 @@ def read_listings(tokens: Sequence[int], markup: Markup) -> list[Listing]:
             found[-1].start = place + 1
         elif token == markup.objects[1] and open_list:
             found[-1].end = place + 1
-        elif open_list and token in markup.regions:
+        elif open_list and token in markup.numbers:
             found[-1].listed.append(token)
     return found
 
@@ -108,7 +108,6 @@ class Drafter:
         """
         markup, count = self.grammar.markup, self.grammar.num_regions
         regions = markup.regions[:count]
-        number = {token: region for region, token in enumerate(regions)}
         ends = (markup.objects[1], *markup.none[:1])
         first = len(read) - len(logits)
         for listing in read_listings(read, markup):
@@ -116,7 +115,7 @@ class Drafter:
             if not listing.start or row < 0:
                 continue
             chances = list_chances(logits[row : row + len(listing.listed) + 1], regions, ends)
-            fit = hazards(chances, [number[token] for token in listing.listed])
+            fit = hazards(chances, [markup.numbers[token] for token in listing.listed])
             self._guesses[listing.label] = (fit >= LIKELY).nonzero().flatten().tolist()
 
     def _expected(self, written: Sequence[int], state: State) -> list[int]:
@@ -152,11 +151,11 @@ class Drafter:
     def _list(self, label: Label, listed: Sequence[int]) -> list[int]:
         """Return the rest of a list and the tag that closes it."""
         markup = self.grammar.markup
-        guessed = [markup.regions[region] for region in self._guesses.get(label, ())]
-        if not listed and not guessed and label in self._guesses:
+        guessed = self._guesses.get(label)
+        if guessed == [] and not listed:
             return [*markup.none, markup.objects[1]]
-        last = max(map(markup.regions.index, listed), default=-1)
-        later = [token for token in guessed if markup.regions.index(token) > last]
+        last = max((markup.numbers[token] for token in listed), default=-1)
+        later = [markup.regions[region] for region in guessed or () if region > last]
         return [*later, markup.objects[1]]
 
     def _between(self, written: Sequence[int], listings: Sequence[Listing]) -> list[int]:

@@ -466,19 +466,21 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
     @property
     def recurrent(self) -> bool:
         """Whether layers of the host carry a state from token to token: no mask hides from them what came before."""
-        text = self.config.get_text_config(decoder=True)
-        kinds = getattr(text, "layer_types", None) or ()
-        return any(kind not in ATTENTION_LAYERS for kind in kinds)
+        return not ATTENTION_LAYERS.issuperset(self._layer_kinds)
 
     def check_attention(self, length: int) -> None:
         """Raises a ValueError if layers of the host would not see all of a sequence."""
-        text = self.config.get_text_config(decoder=True)
-        window = getattr(text, "sliding_window", None)
-        kinds = getattr(text, "layer_types", None) or ()
-        if window and window < length and "sliding_attention" in kinds:
+        window = getattr(self.config.get_text_config(decoder=True), "sliding_window", None)
+        if window and window < length and "sliding_attention" in self._layer_kinds:
             raise ValueError(
                 f"the host's layers see {window} tokens, the sequence has {length}; give fewer regions or queries"
             )
+
+    @property
+    def _layer_kinds(self) -> Sequence[str]:
+        """Kind of each layer of the host's language model, by the library's names; none where it has one kind."""
+        text = self.config.get_text_config(decoder=True)
+        return getattr(text, "layer_types", None) or ()
 
     def _need_score_head(self) -> ScoreHead:
         if self.score_head is None:

@@ -325,9 +325,10 @@ class Engine:
         return given | ({"regions": scene.regions.select(again)} if again else {})
 
     def _text(self, written: Written) -> Text:
-        index_tokens = set(self.markup.regions)
         pairs = zip(written.tokens, written.logprobs, strict=True)
-        chances = tuple(math.exp(logprob) for token, logprob in pairs if token in index_tokens)
+        chances = tuple(
+            math.exp(logprob) for token, logprob in pairs if token in self.markup.numbers
+        )
         return Text(self.markup.text(written.tokens, self._decode), written.finished, chances)
 
     def _together(self, rows: Sequence[Row]) -> dict[str, Any]:
