@@ -392,11 +392,16 @@ def test_ctrl_c_at_any_moment_leaves_whole_rows_and_pictures(folder: Path, place
             child.stdin.write("\n")
             child.stdin.flush()
             assert child.stdout.readline() == "begun\n"
+            written = place / f"{number}.out"
+            # Not before so many rows, or else how far it gets would hang on the machine's speed.
+            end = time.monotonic() + 60
+            while time.monotonic() < end and written.read_text().count("\n") < number % 8:
+                time.sleep(0.001)
             for _ in range(dice.randint(1, 6)):
                 time.sleep(dice.random() ** 3 * 0.4)
                 child.send_signal(signal.SIGINT)
             status = child.stdout.readline().strip()
-            rows = [json.loads(line) for line in (place / f"{number}.out").read_text().splitlines()]
+            rows = [json.loads(line) for line in written.read_text().splitlines()]
             assert [row["image"] for row in rows] == [
                 os.path.join("pictures", f"{place}.png") for place in range(len(rows))
             ]
