@@ -218,7 +218,9 @@ def davit_config() -> Florence2VisionConfig:
     )
 
 
-def make_config(host: str = "qwen2_5_vl", score: bool = False, **region: Any) -> FO1Config:
+def make_config(
+    host: str = "qwen2_5_vl", score: bool = False, pointer: int = 0, **region: Any
+) -> FO1Config:
     vlm = HOSTS[host].config()
     family = get_family(host)
     return FO1Config(
@@ -235,6 +237,7 @@ def make_config(host: str = "qwen2_5_vl", score: bool = False, **region: Any) ->
             }
         ),
         score_config=ScoreHeadConfig(width=16) if score else None,
+        pointer_width=pointer,
         region_placeholder_id=PLACEHOLDER,
     )
 

@@ -28,7 +28,7 @@ TRAINING, VALIDATION, TEST = (2, 800), (3, 40), (4, 120)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, nargs=2, default=(500, 500), help="copying, seeing")
+    parser.add_argument("--steps", type=int, nargs=2, default=(300, 700), help="copying, seeing")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--style", choices=get_args(Style), help="train this one and stop")
     args = parser.parse_args()

@@ -100,6 +100,7 @@ def build_model(seed: int) -> FO1ForConditionalGeneration:
                 output_width=WIDTH,
             ),
             score_config=ScoreHeadConfig(width=WIDTH, evidence_sources=()),
+            pointer_width=WIDTH,
             region_placeholder_id=packaged.region_placeholder_id,
             num_region_tokens=packaged.num_region_tokens,
             tie_word_embeddings=True,

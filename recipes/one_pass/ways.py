@@ -206,11 +206,15 @@ def _opened(scene: Scene, listed: Sequence[Sequence[int]]) -> tuple[list[Tensor]
         questions.append(len(question))
         branches.append([*question, *opened, *(engine.markup.regions[r] for r in draft)])
     packed = Branches.pack([branches])
-    states, _ = continue_prefix(engine.model, scene.prefix, packed)
+    prefix = scene.prefix
+    states, _ = continue_prefix(engine.model, prefix, packed)
     lengths = [len(branch) for branch in branches]
     logits, starts = [], []
-    head: Any = engine.model.get_output_embeddings()
+
+    def head(states: Tensor) -> Tensor:
+        return engine.model.read_words(states, prefix.targets).float()
+
     for own, question, draft in zip(states[0].split(lengths), questions, listed, strict=True):
-        logits.append(head(own[len(own) - len(draft) - 1 :]).float())
-        starts.append(head(own[question - 1]).float())
+        logits.append(head(own[len(own) - len(draft) - 1 :]))
+        starts.append(head(own[question - 1]))
     return logits, starts

@@ -188,7 +188,7 @@ def prefix(size: int) -> Prefix:
     layer.keys = torch.zeros(size, dtype=torch.uint8)
     cache = type("Cache", (), {"layers": [layer]})()
     empty = torch.zeros(0, dtype=torch.long)
-    return Prefix(empty, torch.zeros(0, 4), cache, (), 0)
+    return Prefix(empty, torch.zeros(0, 4), cache, (), 0, None)
 
 
 class Owner:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fo1.data.collator import Batch, Collator
 from fo1.data.sample import Sample
+from fo1.layout import TURN_START, answer_turn, question_branch, scene_prefix
 from fo1.training.objective import LM, SCORE, Objective
 
 MIXED = (samples.scene(0), samples.text(), samples.pair(1), samples.scene(2, 5), samples.bare(3))
@@ -34,7 +35,7 @@ def batch_of(host: str, some: Sequence[Sample], **layout: Any) -> Batch:
 
 def run(host: str, some: Sequence[Sample], **layout: Any) -> tuple[dict[str, float], list[Tensor]]:
     """Losses and the gradient of each parameter, all sums over the samples."""
-    objective = Objective(tiny.make_model(host, score=True))
+    objective = Objective(tiny.make_model(host, score=True, pointer=8))
     losses = objective(batch_of(host, some, **layout))
     (losses[LM] + losses[SCORE]).backward()
     gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in objective.parameters()]
@@ -75,3 +76,25 @@ def test_packing_saves_rows() -> None:
     packed = batch_of("qwen2_5_vl", MIXED, pack_to=100_000)
     assert len(packed.packed.ids) == 1
     assert bool((packed.packed.scene >= 0).all())
+
+
+@torch.no_grad()
+def test_losses_are_those_of_whole_passes_with_the_pointer(host: str) -> None:
+    """What stands in the answers is as likely as `forward` says, dialogue by dialogue."""
+    model, processor = tiny.make_model(host, score=True, pointer=8), tiny.make_processor(host)
+    sample = samples.scene(0)
+    expected = 0.0
+    for dialogue in sample.dialogues:
+        text = scene_prefix(*map(len, sample.boxes))
+        for number, (question, answer) in enumerate(dialogue.turns):
+            text += (f"\n{TURN_START}user\n" if number else "") + question_branch(question)
+            asked, told = (
+                processor(images=sample.images, boxes=sample.boxes, text=one)
+                for one in (text, text + answer_turn(answer))
+            )
+            length, ids = asked["input_ids"].shape[1], told["input_ids"][0]
+            chances = model(**told).logits[0].log_softmax(-1)
+            expected -= float(chances[range(length - 1, len(ids) - 1), ids[length:]].sum())
+            text += answer_turn(answer)
+    losses = Objective(model)(batch_of(host, [sample]))
+    assert float(losses[LM]) == pytest.approx(expected, rel=1e-4)

@@ -45,16 +45,17 @@ def groups(model: FO1ForConditionalGeneration, *names: str) -> set[str]:
 def test_alignment_moves_the_region_encoder_the_head_and_new_rows_alone(
     host: str, tmp_path: Path
 ) -> None:
-    before = tiny.make_model(host, score=True)
+    before = tiny.make_model(host, score=True, pointer=8)
     after = trained(host, alignment(2, 4, rate=1e-2), tmp_path)
     changed = moved(before, after)
     table = "vlm.model.language_model.embed_tokens.weight"
-    allowed = groups(before, "regions", "score_head") | {table, "vlm.lm_head.weight"}
+    allowed = groups(before, "regions", "score_head", "pointer") | {table, "vlm.lm_head.weight"}
     assert changed <= allowed
     assert table in changed
     assert {n for n in changed if n.startswith("region_encoder.projector")}
     assert {n for n in changed if n.startswith("region_encoder.pyramid")}
     assert {n for n in changed if n.startswith("score_head.")}
+    assert {n for n in changed if n.startswith("pointer.")}
     rows = (dict(after.named_parameters())[table] != dict(before.named_parameters())[table]).any(1)
     fresh = new_tokens(tiny.make_processor(host), before.config.num_region_tokens)
     assert set(rows.nonzero().flatten().tolist()) <= set(fresh)
@@ -62,7 +63,7 @@ def test_alignment_moves_the_region_encoder_the_head_and_new_rows_alone(
 
 
 def test_after_alignment_region_free_answers_are_bit_identical(host: str, tmp_path: Path) -> None:
-    before = tiny.make_model(host, score=True)
+    before = tiny.make_model(host, score=True, pointer=8)
     after = trained(host, alignment(3, 4, rate=1e-2), tmp_path)
     fresh = new_tokens(tiny.make_processor(host), before.config.num_region_tokens)
     old = torch.ones(before.get_output_embeddings().weight.shape[0], dtype=torch.bool)
@@ -84,20 +85,27 @@ def test_after_alignment_region_free_answers_are_bit_identical(host: str, tmp_pa
 def test_perception_adds_the_auxiliary_encoder_and_the_language_model(
     host: str, tmp_path: Path
 ) -> None:
-    before = tiny.make_model(host, score=True)
+    before = tiny.make_model(host, score=True, pointer=8)
     after = trained(host, perception(2, 4, rate=1e-3), tmp_path)
     changed = moved(before, after)
-    assert changed <= groups(before, "regions", "score_head", "auxiliary", "language_model")
-    for group in ("regions", "score_head", "auxiliary", "language_model"):
+    learned = ("regions", "score_head", "pointer", "auxiliary", "language_model")
+    assert changed <= groups(before, *learned)
+    for group in learned:
         share = len(changed & groups(before, group)) / len(groups(before, group))
         assert share > 0.8, group
     assert not changed & groups(before, "vision")
 
 
 def test_gradients_reach_exactly_the_groups_of_a_stage(host: str) -> None:
-    model = tiny.make_model(host, score=True)
+    model = tiny.make_model(host, score=True, pointer=8)
     token_rows.attach(model, new_tokens(tiny.make_processor(host), 100))
-    for names in (("regions",), ("score_head", "new_tokens"), ("vision",), ("language_model",)):
+    for names in (
+        ("regions",),
+        ("score_head", "new_tokens"),
+        ("pointer",),
+        ("vision",),
+        ("language_model",),
+    ):
         stage = Stage(name="x", learns=dict.fromkeys(names, 1e-3), steps=1)
         learning = apply_stage(model, stage)
         assert set(learning.values()) == set(names)
@@ -105,7 +113,7 @@ def test_gradients_reach_exactly_the_groups_of_a_stage(host: str) -> None:
 
 
 def test_every_parameter_has_a_group(host: str) -> None:
-    model = tiny.make_model(host, score=True)
+    model = tiny.make_model(host, score=True, pointer=8)
     assert set(group_of(model)) == {name for name, _ in model.named_parameters()}
 
 

@@ -21,7 +21,7 @@ from fo1.training.stages import Stage
 
 
 def recipe() -> Recipe:
-    rates = {"regions": 1e-2, "score_head": 1e-2, "new_tokens": 1e-2}
+    rates = dict.fromkeys(("regions", "score_head", "pointer", "new_tokens"), 1e-2)
     return Recipe(
         name="tiny",
         stages=(
@@ -31,6 +31,7 @@ def recipe() -> Recipe:
                 learns={
                     "regions": 5e-3,
                     "score_head": 5e-3,
+                    "pointer": 5e-3,
                     "auxiliary": 1e-3,
                     "language_model": 1e-3,
                 },
@@ -57,7 +58,7 @@ def make_run(out: Path, *settings: str) -> Run:
     chosen = change(recipe(), [one for one in settings if not one.startswith("host=")])
     return Run(
         recipe=chosen,
-        load=lambda: tiny.make_model(host, score=True),
+        load=lambda: tiny.make_model(host, score=True, pointer=8),
         processor=tiny.make_processor(host),
         draw=lambda stage: sample,
         collator=Collator(tiny.make_processor(host), pack_to=chosen.pack_to),

@@ -62,6 +62,7 @@ def assemble(
     image_processor: Any,
     auxiliary_config: PreTrainedConfig | None = None,
     score: bool = True,
+    pointer_width: int = 0,
     num_region_tokens: int = 100,
     repeat_regions: bool = False,
     seed: int = 0,
@@ -76,6 +77,7 @@ def assemble(
         auxiliary_config: of the auxiliary encoder, None for DaViT at its usual size. Its weights are random: load
             pretrained ones into `model.region_encoder.auxiliary`.
         score: whether there is a score head.
+        pointer_width: as in `FO1Config`; hosts that cannot copy from what they read yet need one.
         num_region_tokens: how many index tokens `<region0>` ... the vocabulary shall hold.
         repeat_regions: as in `FO1Config`.
         seed: of everything that is drawn.
@@ -114,6 +116,7 @@ def assemble(
             **region_options,
         ),
         score_config=_score_config(auxiliary_config) if score else None,
+        pointer_width=pointer_width,
         region_placeholder_id=processor.region_placeholder_id,
         num_region_tokens=num_region_tokens,
         repeat_regions=repeat_regions,
@@ -126,8 +129,9 @@ def assemble(
         fresh = set(processor.tokenizer.get_vocab().values()) - known
         _grow(vlm, fresh, host.image_token_id)
     model.region_encoder.to(vlm.device, vlm.dtype)
-    if model.score_head is not None:
-        model.score_head.to(vlm.device)
+    for part in (model.score_head, model.pointer):
+        if part is not None:
+            part.to(vlm.device)
     model.generation_config = _generation(vlm, processor.tokenizer)
     return model.eval(), processor
 

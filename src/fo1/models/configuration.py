@@ -214,6 +214,8 @@ class FO1Config(PreTrainedConfig):
         vlm_config: config of the host.
         region_config: config of the region encoder.
         score_config: config of the score head; None for models without one, such as the published checkpoints.
+        pointer_width: width of the space in which places of an answer meet regions, where index tokens are written by
+            pointing (`models.pointing`); 0 for models without that, such as the published checkpoints.
         image_projector: applied to the host's image tokens; "identity" leaves the host unchanged.
         region_placeholder_id: token id whose embedding is overwritten by a region embedding.
         num_region_tokens: how many index tokens `<region0>` ... the vocabulary holds.
@@ -236,6 +238,7 @@ class FO1Config(PreTrainedConfig):
         vlm_config: PreTrainedConfig | dict[str, Any] | None = None,
         region_config: RegionEncoderConfig | dict[str, Any] | None = None,
         score_config: ScoreHeadConfig | dict[str, Any] | None = None,
+        pointer_width: int = 0,
         image_projector: str = "identity",
         region_placeholder_id: int = 0,
         num_region_tokens: int = 100,
@@ -254,6 +257,7 @@ class FO1Config(PreTrainedConfig):
         self.vlm_config = vlm_config
         self.region_config = region_config or RegionEncoderConfig()
         self.score_config = score_config
+        self.pointer_width = need_count("pointer_width", pointer_width, 0)
         self.image_projector = need_projector("image projector", image_projector)
         self.region_placeholder_id = need_count("region_placeholder_id", region_placeholder_id, 0)
         self.num_region_tokens = need_count("num_region_tokens", num_region_tokens)

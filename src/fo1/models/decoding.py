@@ -134,6 +134,10 @@ def decode(
     else:
         cache = prefix.fork(len(input_ids))
         host = continued_inputs(model, prefix, input_ids, attention_mask, regions, region_index)
+    targets = model.targets(input_ids, host["inputs_embeds"])
+    if targets and prefix is not None and prefix.targets is not None:
+        targets = [prefix.targets.join(own) for own in targets]
+    vlm = model.pointing(targets)
     penalty = model.generation_config.repetition_penalty or 1.0
     seen = None
     if penalty != 1.0:
@@ -161,7 +165,7 @@ def decode(
     step: dict[str, Any] = {**host, **inputs}
     while True:
         most = max(len(row.draft) for row in live) + 1
-        output = model.vlm(**step, past_key_values=cache, use_cache=True, logits_to_keep=most)
+        output = vlm(**step, past_key_values=cache, use_cache=True, logits_to_keep=most)
         kept: list[int] = []
         for place, row in enumerate(live):
             own = slice(output.logits.shape[1] - len(row.draft) - 1, None)
@@ -186,6 +190,8 @@ def decode(
             cache.batch_select_indices(chosen)
             mask, seen = mask[chosen], None if seen is None else seen[chosen]
             live = [live[place] for place in kept]
+            targets = targets and [targets[place] for place in kept]
+            vlm = model.pointing(targets)
         ids, fresh, positions = (part.to(device) for part in _next(live, pad))
         mask = torch.cat([mask, fresh.to(mask.dtype)], dim=1)
         step = {

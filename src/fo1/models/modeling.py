@@ -22,6 +22,7 @@ from transformers.utils.generic import ModelOutput
 from fo1.models.configuration import FO1Config
 from fo1.models.encoding import PictureEncoding, RegionEmbeddings
 from fo1.models.families import HostFeatures, get_family
+from fo1.models.pointing import Pointer, Targets, pointing_host
 from fo1.models.precision import KeepsBuffers
 from fo1.models.prefix import continue_prefix, read_prefix
 from fo1.models.published.reading import (
@@ -47,7 +48,7 @@ ATTENTION_LAYERS = frozenset(
 
 
 class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin):
-    """Owns a host VLM, a region encoder and, in models trained here, a score head.
+    """Owns a host VLM, a region encoder and, in models trained here, a score head and a pointer.
 
     Args:
         config: of all parts.
@@ -60,11 +61,11 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
     supports_gradient_checkpointing = True
     # Half precision would shift boxes and probabilities: bfloat16 keeps 8 bits.
     _keep_in_fp32_modules_strict = [  # noqa: RUF012 - the library's own type
-        *("score_head", "auxiliary.classifier", "auxiliary.detector"),
+        *("score_head", "pointer", "auxiliary.classifier", "auxiliary.detector"),
         *("auxiliary.feature_mean", "auxiliary.feature_std"),
     ]
     # Their methods are called past `forward`, so each has to lie on one device; the host adds its own.
-    _no_split_modules = ["RegionEncoder", "ScoreHead"]  # noqa: RUF012 - the library's own type
+    _no_split_modules = ["RegionEncoder", "ScoreHead", "Pointer"]  # noqa: RUF012 - the library's own type
     _supports_sdpa = True
     _supports_flash_attn = True
 
@@ -80,6 +81,7 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
         )
         self.region_encoder = RegionEncoder(config.region_config)
         self.score_head = ScoreHead(config.score_config, width) if config.score_config else None
+        self.pointer = Pointer(width, config.pointer_width) if config.pointer_width else None
         self.post_init()
 
     @classmethod
@@ -284,6 +286,7 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
         encoding: PictureEncoding | None = None,
         regions: RegionEmbeddings | None = None,
         region_index: Tensor | None = None,
+        targets: Sequence[Targets] | None = None,
         **inputs: Any,
     ) -> ModelOutput:
         """Return the host's own output (loss, logits, cache).
@@ -296,6 +299,8 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
             encoding: pictures already encoded, in place of pixels.
             regions: regions already encoded, in place of boxes.
             region_index: (M,) region of each placeholder; None when each is mentioned once.
+            targets: per row what its index tokens point at, from the method of that name, where a model with a pointer
+                continues a cache; the regions of the rows otherwise.
             inputs: pixels and boxes as made by FO1Processor; anything else goes to the host.
 
         Raises:
@@ -310,7 +315,37 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
         host = self.host_inputs(
             input_ids, attention_mask, position_ids, encoding, regions, region_index, inputs
         )
-        return self.vlm(**host, labels=labels, **inputs)
+        if targets is None:
+            targets = self.targets(input_ids, host["inputs_embeds"])
+        return self.pointing(targets)(**host, labels=labels, **inputs)
+
+    def targets(self, input_ids: Tensor, embeddings: Tensor) -> list[Targets] | None:
+        """Return per row what its index tokens point at; None for a model without a pointer.
+
+        Args:
+            input_ids: (B, T).
+            embeddings: (B, T, D) from `fuse`.
+        """
+        if self.pointer is None:
+            return None
+        placeholder = self.config.region_placeholder_id
+        return [
+            self.pointer.targets(ids, own, placeholder)
+            for ids, own in zip(input_ids, embeddings, strict=True)
+        ]
+
+    def pointing(self, targets: Sequence[Targets] | None) -> Any:
+        """Return the host, whose index tokens point at these targets, one per row; the host itself without any."""
+        if self.pointer is None or not targets:
+            return self.vlm
+        return pointing_host(self.vlm, self.pointer, targets)
+
+    def read_words(self, states: Tensor, targets: Targets | None) -> Tensor:
+        """Return (..., V) logits of last hidden states (..., D) of one row, by vocabulary head and pointer."""
+        logits = self.get_output_embeddings()(states)
+        if self.pointer is None or targets is None:
+            return logits
+        return self.pointer(logits, states, targets)
 
     @torch.no_grad()
     def generate(
@@ -331,7 +366,8 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
         )
         settings = copy.deepcopy(inputs.pop("generation_config", None) or self.generation_config)
         rest = settings.update(**inputs)
-        return self.vlm.generate(input_ids=input_ids, generation_config=settings, **host, **rest)
+        vlm = self.pointing(self.targets(input_ids, host["inputs_embeds"]))
+        return vlm.generate(input_ids=input_ids, generation_config=settings, **host, **rest)
 
     def branch_states(
         self,

@@ -21,6 +21,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from fo1.models.encoding import PictureEncoding, RegionEmbeddings
+from fo1.models.pointing import Targets
 from fo1.models.scoring import Branches, branch_mask
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Prefix:
         cache: keys and values of every layer, or its state.
         axes: along which the family counts positions, without rows and tokens.
         next_position: where what continues it stands first.
+        targets: what index tokens behind it point at; None for a model without a pointer.
     """
 
     ids: Tensor
@@ -44,6 +46,7 @@ class Prefix:
     cache: Any
     axes: tuple[int, ...]
     next_position: int
+    targets: Targets | None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -52,6 +55,7 @@ class Prefix:
     def num_bytes(self) -> int:
         """Memory that it takes."""
         tensors = [self.ids, self.region_states]
+        tensors += [self.targets.tokens, self.targets.keys] if self.targets else []
         for layer in self.cache.layers:
             for value in vars(layer).values():
                 values = value.values() if isinstance(value, dict) else [value]
@@ -116,6 +120,7 @@ def read_prefix(
         host = continued_inputs(model, before, prefix_ids, mask, regions, region_index)
     output = model.vlm.base_model(**host, past_key_values=cache, use_cache=True)
     states, positions = output.last_hidden_state, host["position_ids"]
+    targets = model.targets(prefix_ids, host["inputs_embeds"])
     placed = prefix_ids[0] == model.config.region_placeholder_id
     return Prefix(
         ids=ids,
@@ -123,6 +128,7 @@ def read_prefix(
         cache=cache,
         axes=tuple(positions.shape[:-2]),
         next_position=int(positions.amax()) + 1,
+        targets=targets[0] if targets else None,
     )
 
 

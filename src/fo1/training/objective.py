@@ -64,7 +64,7 @@ class Objective(nn.Module):
         model = self.model
         encoding, regions = self.encode(batch)
         states, embeddings = self.states(batch, encoding, regions)
-        losses = self._language(batch, states)
+        losses = self._language(batch, states, embeddings)
         if model.score_head is not None:
             losses |= self._score(batch, states, embeddings, regions)
         return losses | {LM: losses[LM] + self._untouched(batch, regions)}
@@ -135,10 +135,12 @@ class Objective(nn.Module):
         )
         return apart.join(output.last_hidden_state, packed.ids)
 
-    def _language(self, batch: Batch, states: Tensor) -> dict[str, Tensor]:
+    def _language(self, batch: Batch, states: Tensor, embeddings: Tensor) -> dict[str, Tensor]:
         rows, places = (batch.labels != IGNORED).nonzero(as_tuple=True)
         told = states[rows, places - 1]  # the token before predicts it, in the same branch
         logits = self.model.get_output_embeddings()(told).float()
+        if self.model.pointer is not None:
+            logits = self._point(batch, logits, told, batch.packed.scene[rows, places], embeddings)
         losses = F.cross_entropy(logits, batch.labels[rows, places], reduction="none")
         found = {LM: losses.sum()}
         tasks = batch.tasks[rows, places]
@@ -146,6 +148,21 @@ class Objective(nn.Module):
             own = losses.detach()[tasks == number]
             if len(own):
                 found[f"{LM}/{name}"] = own.sum()
+        return found
+
+    def _point(
+        self, batch: Batch, logits: Tensor, told: Tensor, scenes: Tensor, embeddings: Tensor
+    ) -> Tensor:
+        """Return (L, V) logits of L places whose index tokens point at the regions of the scenes (L,) they stand in."""
+        packed, pointer = batch.packed, self.model.pointer
+        assert pointer is not None
+        found = torch.empty_like(logits)
+        for scene in range(packed.num_scenes):
+            own, mine = packed.scene == scene, scenes == scene
+            targets = pointer.targets(
+                packed.ids[own], embeddings[own], self.model.config.region_placeholder_id
+            )
+            found = found.index_put((mine,), pointer(logits[mine], told[mine], targets))
         return found
 
     def _score(
@@ -208,6 +225,7 @@ class Objective(nn.Module):
         idle: list[Any] = []
         if regions is None:
             idle += model.region_encoder.parameters()
+            idle += model.pointer.parameters() if model.pointer is not None else ()
         if not batch.pictures:
             language = {id(p) for p in model.vlm.get_decoder().parameters()}
             language |= {id(p) for p in model.get_output_embeddings().parameters()}

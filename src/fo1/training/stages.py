@@ -18,6 +18,7 @@ from fo1.training.objective import WEIGHTS
 GROUPS = {
     "regions": "what turns boxes into region tokens (HFRE): pyramid, norms, projector",
     "score_head": "the head that scores regions against queries",
+    "pointer": "the part that writes an index token by pointing at its region",
     "new_tokens": "the rows of region and answer tokens in the vocabulary, the others stay",
     "auxiliary": "the auxiliary vision encoder",
     "language_model": "the host's language model with its vocabulary",
@@ -104,7 +105,9 @@ class Stage:
 
 def alignment(steps: int, batch: int, rate: float = 1e-3, **options: object) -> Stage:
     """Return stage 1, region-language alignment: the host is frozen."""
-    learns: dict[str, float] = {"regions": rate, "score_head": rate, "new_tokens": rate}
+    learns: dict[str, float] = {
+        **dict.fromkeys(("regions", "score_head", "pointer", "new_tokens"), rate)
+    }
     return Stage(name="alignment", learns=learns, steps=steps, batch=batch, **options)  # type: ignore[arg-type]
 
 
@@ -120,6 +123,7 @@ def perception(
     learns: dict[str, float] = {
         "regions": region_rate,
         "score_head": region_rate,
+        "pointer": region_rate,
         "auxiliary": rate,
     }
     if adapter is None:
@@ -154,6 +158,8 @@ def group_of(model: FO1ForConditionalGeneration) -> dict[str, str]:
             found[name] = "regions"
         elif name.startswith("score_head."):
             found[name] = "score_head"
+        elif name.startswith("pointer."):
+            found[name] = "pointer"
         elif name.startswith("image_projector."):
             found[name] = "image_projector"
         elif id(parameter) in language:
@@ -189,5 +195,5 @@ def _learning(
             yield name, groups[name]
 
 
-_OPTIONAL = {"score_head", "auxiliary", "new_tokens"}
+_OPTIONAL = {"score_head", "pointer", "auxiliary", "new_tokens"}
 """Groups that a model may lack: some models only write, some pool the host's maps alone."""

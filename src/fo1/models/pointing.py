@@ -1,0 +1,132 @@
+"""Pointer: an index token is written by pointing at its region.
+
+    logit(<region i> | h) = h . E[i] + query(h) . key(e_i)
+
+A vocabulary head knows an index token by its number, but which region bears the number changes from picture to
+picture: a language model has to find from what a region shows back to its number by itself, which small ones hardly
+learn (docs/one_pass.md). With the second term the output vector of an index token is tied to its region's embedding, as
+its input is. Keys are made of region embeddings alone, so they are known before the language model runs.
+
+Source: pointer networks, arXiv 1506.03134, and output embeddings tied to input embeddings, arXiv 1608.05859; to point
+by region embeddings is our own. Without regions in a prompt a host says what it said before.
+
+Legend: B rows, S places, N regions placed in a row, V vocabulary, D language width, W pointer width.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fo1.models.precision import KeepsPrecision
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Targets:
+    """What one row can point at.
+
+    Attributes:
+        tokens: (N,) index tokens, each once.
+        keys: (N, W) float32.
+    """
+
+    tokens: Tensor
+    keys: Tensor
+
+    def join(self, more: "Targets") -> "Targets":
+        """Return both; of an index token that is in both, the first region counts."""
+        fresh = ~torch.isin(more.tokens, self.tokens)
+        return Targets(
+            torch.cat([self.tokens, more.tokens[fresh]]), torch.cat([self.keys, more.keys[fresh]])
+        )
+
+
+class Pointer(KeepsPrecision):
+    """The second term of an index token's logit.
+
+    Args:
+        hidden_size: D.
+        width: W.
+    """
+
+    def __init__(self, hidden_size: int, width: int):
+        super().__init__()
+        self.query = nn.Sequential(
+            nn.Linear(hidden_size, width), nn.GELU(), nn.Linear(width, width)
+        )
+        self.key = nn.Sequential(nn.Linear(hidden_size, width), nn.GELU(), nn.Linear(width, width))
+        self.scale = nn.Parameter(torch.tensor(8.0))
+
+    def targets(self, ids: Tensor, embeddings: Tensor, placeholder: int) -> Targets:
+        """Return what a sequence shows: an index token stands right before its region's placeholder.
+
+        Args:
+            ids: (T,) token ids.
+            embeddings: (T, D) input embeddings, with regions in place.
+            placeholder: token id of the placeholders.
+        """
+        places = (ids == placeholder).nonzero().flatten()
+        places = places[places > 0]
+        tokens = ids[places - 1]
+        earlier = torch.ones(len(tokens), len(tokens), dtype=torch.bool).tril(-1)
+        again = (tokens[:, None] == tokens) & earlier.to(tokens.device)
+        first = ~again.any(1)  # a region may be shown again where a question names it
+        shown = embeddings[places[first].to(embeddings.device)].float()
+        # Region embeddings differ in size from model to model; without a norm biases could drown them.
+        keys = self.key(F.layer_norm(shown, shown.shape[-1:]))
+        return Targets(tokens[first], F.normalize(keys, dim=-1))
+
+    def forward(self, logits: Tensor, states: Tensor, targets: Targets) -> Tensor:
+        """Return (..., V) float32 logits with the index tokens' second term.
+
+        Args:
+            logits: (..., V) of the vocabulary head.
+            states: (..., D) that it read.
+            targets: of the row that they are of.
+        """
+        found = self.scale * self.query(states.float()) @ targets.keys.to(states.device).T
+        tokens = targets.tokens.to(logits.device)
+        return logits.float().index_add(-1, tokens, found.to(logits.device))
+
+
+class PointingHead(nn.Module):
+    """A vocabulary head that points as well.
+
+    Args:
+        words: the host's own head.
+        pointer: of the model.
+        targets: one per row. Rows that are several times as many belong to them in turn, as those of a beam search do.
+    """
+
+    def __init__(self, words: nn.Module, pointer: Pointer, targets: Sequence[Targets]):
+        super().__init__()
+        self.words = words
+        self.pointer = pointer
+        self.targets = tuple(targets)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Return (B, S, V) float32 logits of (B, S, D) states."""
+        each = len(states) // len(self.targets)
+        logits = self.words(states)
+        rows = [
+            self.pointer(logits[row], states[row], self.targets[row // each])
+            for row in range(len(states))
+        ]
+        return torch.stack(rows)
+
+
+def pointing_host(vlm: Any, pointer: Pointer, targets: Sequence[Targets]) -> Any:
+    """Return the host with another head: all else is shared, and the host itself stays as it is.
+
+    Threads that share a model each get their own, so nothing is hooked into the host.
+    """
+    shared = object.__new__(type(vlm))
+    shared.__dict__.update(vlm.__dict__)
+    # What spreads a model over devices wraps the host's own forward; the parts are wrapped each for itself.
+    shared.__dict__.pop("forward", None)
+    shared._modules = dict(vlm._modules)
+    shared.set_output_embeddings(PointingHead(vlm.get_output_embeddings(), pointer, targets))
+    return shared
