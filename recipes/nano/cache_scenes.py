@@ -62,6 +62,15 @@ def candidate_boxes(scene: Scene, proposals: np.ndarray, rng: np.random.Generato
     return np.concatenate([b.reshape(-1, 4) for b in boxes]).astype(np.float32)
 
 
+def packaged_encoder() -> LightEncoder:
+    """Return the frozen encoders of the packaged model, float32."""
+    encoder, prefix = LightEncoder(LightEncoderConfig()).eval(), "region_encoder.auxiliary."
+    stored = load_file(packaged_folder() / "model.safetensors")
+    own = {k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)}
+    encoder.load_state_dict({k: v.float() for k, v in own.items()})
+    return encoder
+
+
 def make_shard(number: int, args: argparse.Namespace) -> tuple[int, int]:
     """Write scenes number * 100 ... and return (scenes, regions)."""
     target = args.out / f"scenes_{number:05d}.pt"
@@ -73,13 +82,8 @@ def make_shard(number: int, args: argparse.Namespace) -> tuple[int, int]:
         lineages = args.lineages.split(",") if args.lineages else None
         concepts = None if not args.held_out_concepts else sorted(pack.held_out)
         _workers["generator"] = SceneGenerator(pack, lineages=lineages, concepts=concepts)
-        encoder = LightEncoder(LightEncoderConfig()).eval()
-        if args.weights is None:
-            prefix = "region_encoder.auxiliary."
-            stored = load_file(packaged_folder() / "model.safetensors")
-            own = {k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)}
-            encoder.load_state_dict({k: v.float() for k, v in own.items()})
-        else:
+        encoder = packaged_encoder()
+        if args.weights is not None:
             file = args.weights / "efficientnet_lite0.safetensors"
             encoder.classifier.load_state_dict(load_file(file))
             encoder.detector.load_state_dict(load_file(args.weights / "nanodet.safetensors"))

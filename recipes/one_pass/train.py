@@ -264,12 +264,12 @@ def run_of(
     """Return the run that teaches one style of lists; steps of copying, then with scenes."""
     copying = Stage(
         name="copying",
-        learns={"language_model": 1e-3},
+        learns={"language_model": 1e-3, "pointer": 1e-3},
         steps=steps[0],
         batch=24,
         losses={"lm": 1.0, "score": 0.0},
     )
-    everything = ("language_model", "regions", "score_head", "vision")
+    everything = ("language_model", "pointer", "regions", "score_head", "vision")
     seeing = Stage(name="seeing", learns=dict.fromkeys(everything, 1e-3), steps=steps[1], batch=24)
     lists = Lists(crowds, names, style, seed, copying.steps * copying.batch)
 

@@ -212,7 +212,7 @@ def _opened(scene: Scene, listed: Sequence[Sequence[int]]) -> tuple[list[Tensor]
     logits, starts = [], []
 
     def head(states: Tensor) -> Tensor:
-        return engine.model.read_words(states, prefix.targets).float()
+        return engine.model.read_words(states, prefix.pointables).float()
 
     for own, question, draft in zip(states[0].split(lengths), questions, listed, strict=True):
         logits.append(head(own[len(own) - len(draft) - 1 :]))

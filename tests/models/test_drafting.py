@@ -118,6 +118,32 @@ def test_a_right_draft_takes_one_more_pass_than_the_prompt(family: str, markup: 
     assert saved > 50
 
 
+class Wrong(Drafter):
+    """Expects what the model never writes."""
+
+    def _expected(self, written: Sequence[int], state: State) -> list[int]:
+        return [7] * 100  # the answers of this model hold no 7
+
+
+def test_drafts_that_are_refused_grow_short(markup: Markup) -> None:
+    model, processor = leaning_model("qwen2_5_vl"), tiny.make_processor("qwen2_5_vl")
+    scene, limit = scenes(8)[3], 100
+    grammar = Grammar(markup, len(scene.boxes), max_label=200)
+    given = {"max_new_tokens": limit, "ends": [END], "pad": PAD, "grammars": [grammar]}
+    inputs = tiny.collate(processor, scene)
+    with torch.no_grad():
+        model.get_output_embeddings().weight[END] = 0  # the answer runs to its limit
+    plain = decode(model, **inputs, **given)
+    assert 7 not in plain[0].tokens
+    drafter = Wrong(grammar)
+    with forward_calls(model) as calls:
+        assert_same(decode(model, **inputs, **given, drafters=[drafter]), plain)
+    _, *fed = (tokens for _, tokens in calls)
+    assert len(fed) > limit / 2
+    assert max(fed) > drafter.most / 2
+    assert sum(fed) < 2 * limit + 2 * drafter.most
+
+
 def tokens_of(markup: Markup, *lists: tuple[Sequence[int], Sequence[int]]) -> list[int]:
     """Return an answer of (label, regions) pairs."""
     written: list[int] = []

@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from transformers import Qwen2_5_VLForConditionalGeneration
+from transformers import (
+    Llama4TextConfig,
+    MistralConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2Config,
+)
 
 from fo1.models import FO1ForConditionalGeneration, FO1Processor
 from tests import tiny
@@ -470,3 +475,28 @@ def test_encoding_is_left_as_it_was(model: Model, three: list[dict[str, Any]]) -
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     assert encoding.host.outputs.hidden_states is None
     assert np.isfinite(regions.features.numpy()).all()
+
+
+# Windows.
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        MistralConfig(sliding_window=16),  # one kind of layer, which its config does not name
+        Qwen2Config(use_sliding_window=True, sliding_window=16, max_window_layers=1),
+        Llama4TextConfig(attention_chunk_size=16),
+    ],
+    ids=lambda config: config.model_type,
+)
+def test_a_sequence_longer_than_what_a_layer_sees_is_refused(
+    model: Model, monkeypatch: pytest.MonkeyPatch, text: Any
+) -> None:
+    monkeypatch.setattr(model.config, "get_text_config", lambda decoder=False: text)
+    model.check_attention(16)
+    with pytest.raises(ValueError, match=r"see 16 tokens, the sequence has 17; give fewer"):
+        model.check_attention(17)
+
+
+def test_other_hosts_see_all_of_any_sequence(model: Model) -> None:
+    model.check_attention(10**6)

@@ -178,8 +178,8 @@ def test_behind_a_kept_prefix(model: Model, family: str) -> None:
     regions = model.encode_regions(encoding, inputs["auxiliary_boxes"], inputs["host_boxes"])
     pictures = {key: inputs[key] for key in model.family.image_inputs if key in inputs}
     prefix = read_prefix(model, ids[:, :-cut], encoding, regions, **pictures)
-    assert prefix.targets is not None
-    assert prefix.num_bytes > prefix.targets.keys.numel() * 4
+    assert prefix.pointables is not None
+    assert prefix.num_bytes > prefix.pointables.keys.numel() * 4
     tail = {"input_ids": ids[:, -cut:], "attention_mask": torch.ones(1, cut, dtype=torch.long)}
     assert decoded(model, tail, prefix=prefix) == [written_by_hand(model, family, scene)]
 
@@ -190,7 +190,7 @@ def test_a_cache_is_continued_with_the_targets_of_its_prompt() -> None:
     inputs = collate("qwen2_5_vl", scene)
     encoding = model.encode_images(inputs)
     regions = model.encode_regions(encoding, inputs["auxiliary_boxes"], inputs["host_boxes"])
-    targets = model.targets(inputs["input_ids"], model.fuse(inputs["input_ids"], regions))
+    pointables = model.pointables(inputs["input_ids"], model.fuse(inputs["input_ids"], regions))
     with torch.no_grad():
         first = model(**inputs, use_cache=True)
         token = int(first.logits[0, -1].argmax())
@@ -205,7 +205,7 @@ def test_a_cache_is_continued_with_the_targets_of_its_prompt() -> None:
             attention_mask=torch.ones(1, inputs["input_ids"].shape[1] + 1, dtype=torch.long),
             position_ids=(place + 1).expand(3, 1, 1),
             past_key_values=first.past_key_values,
-            targets=targets,
+            pointables=pointables,
         )
         expected = by_hand(model, "qwen2_5_vl", scene, [token])
     torch.testing.assert_close(then.logits[0, -1], expected, **CLOSE)
@@ -230,11 +230,11 @@ def test_a_region_that_is_shown_again_is_one_target() -> None:
     ids = torch.tensor([9, 3, 0, 5, 0, 3, 0])
     embeddings = torch.randn(7, 6)
     embeddings[6] = embeddings[2]
-    found = pointer.targets(ids, embeddings, placeholder=0)
+    found = pointer.pointables(ids, embeddings, placeholder=0)
     assert found.tokens.tolist() == [3, 5]
     keys = F.normalize(pointer.key(F.layer_norm(embeddings[[2, 4]], (6,))), dim=-1)
     torch.testing.assert_close(found.keys, keys)
-    again = found.join(pointer.targets(torch.tensor([5, 0, 7, 0]), torch.randn(4, 6), 0))
+    again = found.join(pointer.pointables(torch.tensor([5, 0, 7, 0]), torch.randn(4, 6), 0))
     assert again.tokens.tolist() == [3, 5, 7]
     assert torch.equal(again.keys[:2], found.keys)
 

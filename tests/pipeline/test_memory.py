@@ -17,7 +17,7 @@ from fo1.models.prefix import Prefix
 from fo1.pipeline import FO1
 from fo1.pipeline.engine import Engine
 from fo1.pipeline.memory import Memory
-from fo1.pipeline.rows import Row
+from fo1.pipeline.rows import Row, share_passes
 from tests import tiny
 from tests.pipeline.conftest import SIZE, front
 
@@ -120,6 +120,34 @@ def test_rows_of_different_scenes_share_no_prefix() -> None:
     rows = [Row(prompt, (scene,), ((0, 0), (0, 1)), 2) for scene in scenes]
     assert engine._behind_prefix(rows) is None
     assert len(engine.generate(rows)) == 2
+
+
+def test_questions_about_several_pictures_keep_their_prefixes(host: str) -> None:
+    """However they are mixed, each is read behind its own scene's prefix, and answers keep their order."""
+    model = model_of(host, score=False)
+    scenes = [
+        model.engine.encode(tiny.picture(*SIZE, seed=s), tiny.boxes(4, *SIZE)) for s in (0, 1, 2)
+    ]
+    from fo1.layout import question_branch, scene_prefix
+
+    def row(scene: int, text: str) -> Row:
+        placed = tuple((0, region) for region in range(4))
+        return Row(scene_prefix(4) + question_branch(text), (scenes[scene],), placed, 4)
+
+    rows = [row(0, "why?"), row(1, "how?"), row(2, "who?"), row(1, "where?"), row(0, "when?")]
+    places = share_passes(rows, 8)
+    assert places == [[2], [0, 4], [1, 3]]
+    assert share_passes(rows, 1) == [[2], [0], [4], [1], [3]]
+    assert share_passes([rows[0], rows[1], rows[2]], 2) == [[0, 1], [2]]
+    apart = [model.engine.generate([one])[0].text for one in rows]
+    for scene in scenes:
+        model.engine.memory.forget(scene, scene.picture)
+    with tokens_fed(model) as fed:
+        together = model.engine.generate(rows)
+    assert [text.text for text in together] == apart
+    prompt = len(model.engine._ids_of(rows[:1])[0])
+    if host != "qwen3_5":  # its rows stay apart
+        assert sum(tokens >= 2 * prompt for tokens in fed) == 0
 
 
 def test_other_boxes_cost_no_encoding(host: str) -> None:

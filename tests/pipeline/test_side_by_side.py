@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -36,6 +37,8 @@ def test_results_keep_their_order_and_workers_compute_with_one_thread() -> None:
     assert {threads for _, threads, _ in found} == {1}
     assert 1 < len({ident for *_, ident in found}) <= 3
     assert torch.get_num_threads() == 3
+    with ThreadPoolExecutor(1) as later:
+        assert later.submit(torch.get_num_threads).result() == 3
 
 
 @pytest.mark.parametrize(

@@ -134,10 +134,10 @@ def decode(
     else:
         cache = prefix.fork(len(input_ids))
         host = continued_inputs(model, prefix, input_ids, attention_mask, regions, region_index)
-    targets = model.targets(input_ids, host["inputs_embeds"])
-    if targets and prefix is not None and prefix.targets is not None:
-        targets = [prefix.targets.join(own) for own in targets]
-    vlm = model.pointing(targets)
+    pointables = model.pointables(input_ids, host["inputs_embeds"])
+    if pointables and prefix is not None and prefix.pointables is not None:
+        pointables = [prefix.pointables.join(own) for own in pointables]
+    vlm = model.pointing(pointables)
     penalty = model.generation_config.repetition_penalty or 1.0
     seen = None
     if penalty != 1.0:
@@ -190,8 +190,8 @@ def decode(
             cache.batch_select_indices(chosen)
             mask, seen = mask[chosen], None if seen is None else seen[chosen]
             live = [live[place] for place in kept]
-            targets = targets and [targets[place] for place in kept]
-            vlm = model.pointing(targets)
+            pointables = pointables and [pointables[place] for place in kept]
+            vlm = model.pointing(pointables)
         ids, fresh, positions = (part.to(device) for part in _next(live, pad))
         mask = torch.cat([mask, fresh.to(mask.dtype)], dim=1)
         step = {
@@ -235,6 +235,8 @@ def _read(
         held += same
         row.new = run[same:]
         if row.new or row.tokens[-1] in ends or len(row.tokens) >= most:
+            if row.drafter and draft:
+                row.drafter.judge(held)
             row.position -= len(draft) - held
             return len(draft) - held
 

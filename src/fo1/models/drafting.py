@@ -76,13 +76,15 @@ class Drafter:
     Args:
         grammar: of the answer.
         names: tokens of the labels that the answer will probably open, in their order.
-        most: tokens of a draft at most.
+        most: tokens of a draft at most; half as many after each one of which nothing was right, so that an answer of
+            another kind costs little more than without drafts.
     """
 
     grammar: Grammar
     names: Sequence[Sequence[int]] = ()
     most: int = 64
     _guesses: dict[Label, list[int]] = field(default_factory=dict)  # regions by number, rising
+    _refused: int = 0  # drafts in a row of which nothing was right
 
     def draft(self, written: Sequence[int], state: State) -> list[int]:
         """Return tokens that will probably follow, each allowed by the grammar; often none.
@@ -92,12 +94,17 @@ class Drafter:
             state: behind it.
         """
         drafted: list[int] = []
+        room = max(1, self.most >> self._refused)
         for token in self._expected(written, state):
-            if len(drafted) == self.most or token not in self.grammar.allowed(state):
+            if len(drafted) == room or token not in self.grammar.allowed(state):
                 break
             drafted.append(token)
             state = self.grammar.advance(state, token)
         return drafted
+
+    def judge(self, held: int) -> None:
+        """Learn how many tokens of a draft, which was not empty, were right."""
+        self._refused = 0 if held else self._refused + 1
 
     def observe(self, read: Sequence[int], logits: Tensor) -> None:
         """Learn what a pass says of the regions of every list whose opening it read.

@@ -22,7 +22,7 @@ from transformers.utils.generic import ModelOutput
 from fo1.models.configuration import FO1Config
 from fo1.models.encoding import PictureEncoding, RegionEmbeddings
 from fo1.models.families import HostFeatures, get_family
-from fo1.models.pointing import Pointer, Targets, pointing_host
+from fo1.models.pointing import Pointables, Pointer, pointing_host
 from fo1.models.precision import KeepsBuffers
 from fo1.models.prefix import continue_prefix, read_prefix
 from fo1.models.published.reading import (
@@ -119,6 +119,10 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
     def get_output_embeddings(self) -> torch.nn.Module:
         """Return the host's vocabulary head."""
         return self.vlm.get_output_embeddings()
+
+    def set_output_embeddings(self, value: torch.nn.Module) -> None:
+        """Replace the host's vocabulary head."""
+        self.vlm.set_output_embeddings(value)
 
     def encode_images(self, inputs: Mapping[str, Any]) -> PictureEncoding:
         """Return the encoding of all pictures of a batch; each vision encoder in use runs exactly once.
@@ -286,7 +290,7 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
         encoding: PictureEncoding | None = None,
         regions: RegionEmbeddings | None = None,
         region_index: Tensor | None = None,
-        targets: Sequence[Targets] | None = None,
+        pointables: Sequence[Pointables] | None = None,
         **inputs: Any,
     ) -> ModelOutput:
         """Return the host's own output (loss, logits, cache).
@@ -299,27 +303,30 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
             encoding: pictures already encoded, in place of pixels.
             regions: regions already encoded, in place of boxes.
             region_index: (M,) region of each placeholder; None when each is mentioned once.
-            targets: per row what its index tokens point at, from the method of that name, where a model with a pointer
-                continues a cache; the regions of the rows otherwise.
+            pointables: per row what its index tokens point at, from the method of that name; needed where a model with
+                a pointer continues a cache, the regions of the rows otherwise.
             inputs: pixels and boxes as made by FO1Processor; anything else goes to the host.
 
         Raises:
-            ValueError: a cache is continued without `position_ids`, or two streams do not match.
+            ValueError: a cache is continued without `position_ids` or `pointables`, or two streams do not match.
         """
         cache = inputs.get("past_key_values")
-        if position_ids is None and cache is not None and cache.get_seq_length():
-            raise ValueError(
-                f"{input_ids.shape[1]} tokens continue {cache.get_seq_length()} cached ones without "
-                "positions; pass position_ids, the host's own may stem from another scene"
-            )
+        if cache is not None and cache.get_seq_length():
+            going_on = f"{input_ids.shape[1]} tokens continue {cache.get_seq_length()} cached ones"
+            if position_ids is None:
+                raise ValueError(
+                    f"{going_on} without positions; pass position_ids, the host's own may stem from another scene"
+                )
+            if self.pointer is not None and pointables is None:
+                raise ValueError(f"{going_on}, whose regions are not known; pass pointables")
         host = self.host_inputs(
             input_ids, attention_mask, position_ids, encoding, regions, region_index, inputs
         )
-        if targets is None:
-            targets = self.targets(input_ids, host["inputs_embeds"])
-        return self.pointing(targets)(**host, labels=labels, **inputs)
+        if pointables is None:
+            pointables = self.pointables(input_ids, host["inputs_embeds"])
+        return self.pointing(pointables)(**host, labels=labels, **inputs)
 
-    def targets(self, input_ids: Tensor, embeddings: Tensor) -> list[Targets] | None:
+    def pointables(self, input_ids: Tensor, embeddings: Tensor) -> list[Pointables] | None:
         """Return per row what its index tokens point at; None for a model without a pointer.
 
         Args:
@@ -330,22 +337,22 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
             return None
         placeholder = self.config.region_placeholder_id
         return [
-            self.pointer.targets(ids, own, placeholder)
+            self.pointer.pointables(ids, own, placeholder)
             for ids, own in zip(input_ids, embeddings, strict=True)
         ]
 
-    def pointing(self, targets: Sequence[Targets] | None) -> Any:
-        """Return the host, whose index tokens point at these targets, one per row; the host itself without any."""
-        if self.pointer is None or not targets:
+    def pointing(self, pointables: Sequence[Pointables] | None) -> Any:
+        """Return the host, whose index tokens point at these pointables, one per row; the host itself without any."""
+        if self.pointer is None or not pointables:
             return self.vlm
-        return pointing_host(self.vlm, self.pointer, targets)
+        return pointing_host(self.vlm, self.pointer, pointables)
 
-    def read_words(self, states: Tensor, targets: Targets | None) -> Tensor:
+    def read_words(self, states: Tensor, pointables: Pointables | None) -> Tensor:
         """Return (..., V) logits of last hidden states (..., D) of one row, by vocabulary head and pointer."""
         logits = self.get_output_embeddings()(states)
-        if self.pointer is None or targets is None:
+        if self.pointer is None or pointables is None:
             return logits
-        return self.pointer(logits, states, targets)
+        return self.pointer.add(logits, states, pointables)
 
     @torch.no_grad()
     def generate(
@@ -366,7 +373,7 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
         )
         settings = copy.deepcopy(inputs.pop("generation_config", None) or self.generation_config)
         rest = settings.update(**inputs)
-        vlm = self.pointing(self.targets(input_ids, host["inputs_embeds"]))
+        vlm = self.pointing(self.pointables(input_ids, host["inputs_embeds"]))
         return vlm.generate(input_ids=input_ids, generation_config=settings, **host, **rest)
 
     def branch_states(
@@ -422,6 +429,8 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
         **inputs: Any,
     ) -> Tensor:
         """Return (N, K) float32 logits: which of the N regions of one scene match each of K queries.
+
+        Without gradient where layers of the host carry a state from token to token.
 
         Args:
             prefix_ids: (1, P) picture and regions, each region mentioned once.
@@ -494,7 +503,7 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
         return self._need_score_head()(
             region_states,
             regions.embeddings,
-            states[branches.ends(row)],
+            states[branches.ends(row).to(states.device)],
             branches.mean_words(row, embeddings),
             match_evidence(regions.evidence, query_classes) if regions.evidence else None,
         )
@@ -506,11 +515,19 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
 
     def check_attention(self, length: int) -> None:
         """Raises a ValueError if layers of the host would not see all of a sequence."""
-        window = getattr(self.config.get_text_config(decoder=True), "sliding_window", None)
-        if window and window < length and "sliding_attention" in self._layer_kinds:
-            raise ValueError(
-                f"the host's layers see {window} tokens, the sequence has {length}; give fewer regions or queries"
-            )
+        text: Any = self.config.get_text_config(decoder=True)
+        # Where kinds are not told apart, a window that is set is that of every layer.
+        kinds = self._layer_kinds or ("sliding_attention", "chunked_attention")
+        bounds = {
+            "sliding_attention": "sliding_window",
+            "chunked_attention": "attention_chunk_size",
+        }
+        for kind, bound in bounds.items():
+            window = getattr(text, bound, None)
+            if kind in kinds and window and window < length:
+                raise ValueError(
+                    f"the host's layers see {window} tokens, the sequence has {length}; give fewer regions or queries"
+                )
 
     @property
     def _layer_kinds(self) -> Sequence[str]:

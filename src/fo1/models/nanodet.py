@@ -93,14 +93,14 @@ def decode(detections: DenseDetections) -> tuple[Tensor, Tensor]:
         probabilities: (B, M, classes).
     """
     boxes = [
-        _boxes_of_cells(distances, stride)
+        boxes_of_cells(distances, stride)
         for distances, stride in zip(detections.distances, STRIDES, strict=True)
     ]
     probabilities = [maps.flatten(2).transpose(1, 2) for maps in detections.probabilities]
     return torch.cat(boxes, 1), torch.cat(probabilities, 1)
 
 
-def _boxes_of_cells(distances: Tensor, stride: int) -> Tensor:
+def boxes_of_cells(distances: Tensor, stride: int) -> Tensor:
     """Return (B, h w, 4) xyxy pixels of the frame from (B, 4, h, w) distances."""
     height, width = distances.shape[-2:]
     y, x = torch.meshgrid(

@@ -21,11 +21,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fo1.models.precision import KeepsPrecision
+from fo1.models.precision import KeepsPrecision, in_float32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Targets:
+class Pointables:
     """What one row can point at.
 
     Attributes:
@@ -36,10 +36,10 @@ class Targets:
     tokens: Tensor
     keys: Tensor
 
-    def join(self, more: "Targets") -> "Targets":
+    def join(self, more: "Pointables") -> "Pointables":
         """Return both; of an index token that is in both, the first region counts."""
         fresh = ~torch.isin(more.tokens, self.tokens)
-        return Targets(
+        return Pointables(
             torch.cat([self.tokens, more.tokens[fresh]]), torch.cat([self.keys, more.keys[fresh]])
         )
 
@@ -60,16 +60,23 @@ class Pointer(KeepsPrecision):
         self.key = nn.Sequential(nn.Linear(hidden_size, width), nn.GELU(), nn.Linear(width, width))
         self.scale = nn.Parameter(torch.tensor(8.0))
 
-    def targets(self, ids: Tensor, embeddings: Tensor, placeholder: int) -> Targets:
+    @in_float32
+    def pointables(self, ids: Tensor, embeddings: Tensor, placeholder: int) -> Pointables:
         """Return what a sequence shows: an index token stands right before its region's placeholder.
 
         Args:
             ids: (T,) token ids.
             embeddings: (T, D) input embeddings, with regions in place.
             placeholder: token id of the placeholders.
+
+        Raises:
+            ValueError: a placeholder has no index token, so its region could not be named.
         """
         places = (ids == placeholder).nonzero().flatten()
-        places = places[places > 0]
+        if len(places) and not places[0]:
+            raise ValueError(
+                "a region placeholder stands first; put the index token of its region before it"
+            )
         tokens = ids[places - 1]
         earlier = torch.ones(len(tokens), len(tokens), dtype=torch.bool).tril(-1)
         again = (tokens[:, None] == tokens) & earlier.to(tokens.device)
@@ -77,19 +84,28 @@ class Pointer(KeepsPrecision):
         shown = embeddings[places[first].to(embeddings.device)].float()
         # Region embeddings differ in size from model to model; without a norm biases could drown them.
         keys = self.key(F.layer_norm(shown, shown.shape[-1:]))
-        return Targets(tokens[first], F.normalize(keys, dim=-1))
+        return Pointables(tokens[first], F.normalize(keys, dim=-1))
 
-    def forward(self, logits: Tensor, states: Tensor, targets: Targets) -> Tensor:
-        """Return (..., V) float32 logits with the index tokens' second term.
+    @in_float32
+    def forward(self, states: Tensor, pointables: Pointables) -> Tensor:
+        """Return (..., N) float32: the second term of each index token's logit.
+
+        Args:
+            states: (..., D) last hidden states.
+            pointables: of the row that they are of.
+        """
+        return self.scale * self.query(states.float()) @ pointables.keys.to(states.device).T
+
+    def add(self, logits: Tensor, states: Tensor, pointables: Pointables) -> Tensor:
+        """Return (..., V) float32 logits with that term.
 
         Args:
             logits: (..., V) of the vocabulary head.
-            states: (..., D) that it read.
-            targets: of the row that they are of.
+            states: as in `forward`.
+            pointables: as in `forward`.
         """
-        found = self.scale * self.query(states.float()) @ targets.keys.to(states.device).T
-        tokens = targets.tokens.to(logits.device)
-        return logits.float().index_add(-1, tokens, found.to(logits.device))
+        found = self(states, pointables).to(logits.device)
+        return logits.float().index_add(-1, pointables.tokens.to(logits.device), found)
 
 
 class PointingHead(nn.Module):
@@ -98,27 +114,35 @@ class PointingHead(nn.Module):
     Args:
         words: the host's own head.
         pointer: of the model.
-        targets: one per row. Rows that are several times as many belong to them in turn, as those of a beam search do.
+        pointables: one per row. Rows that are several times as many belong to them in turn, as in a beam search.
     """
 
-    def __init__(self, words: nn.Module, pointer: Pointer, targets: Sequence[Targets]):
+    def __init__(self, words: nn.Module, pointer: Pointer, pointables: Sequence[Pointables]):
         super().__init__()
         self.words = words
         self.pointer = pointer
-        self.targets = tuple(targets)
+        self.pointables = tuple(pointables)
 
     def forward(self, states: Tensor) -> Tensor:
-        """Return (B, S, V) float32 logits of (B, S, D) states."""
-        each = len(states) // len(self.targets)
+        """Return (B, S, V) float32 logits of (B, S, D) states.
+
+        Raises:
+            ValueError: rows are not so many times as many as there are pointables.
+        """
+        each, left = divmod(len(states), len(self.pointables))
+        if left or not each:
+            raise ValueError(
+                f"got {len(states)} rows, but what {len(self.pointables)} can point at"
+            )
         logits = self.words(states)
         rows = [
-            self.pointer(logits[row], states[row], self.targets[row // each])
-            for row in range(len(states))
+            self.pointer.add(own, seen, self.pointables[row // each])
+            for row, (own, seen) in enumerate(zip(logits, states, strict=True))
         ]
         return torch.stack(rows)
 
 
-def pointing_host(vlm: Any, pointer: Pointer, targets: Sequence[Targets]) -> Any:
+def pointing_host(vlm: Any, pointer: Pointer, pointables: Sequence[Pointables]) -> Any:
     """Return the host with another head: all else is shared, and the host itself stays as it is.
 
     Threads that share a model each get their own, so nothing is hooked into the host.
@@ -128,5 +152,5 @@ def pointing_host(vlm: Any, pointer: Pointer, targets: Sequence[Targets]) -> Any
     # What spreads a model over devices wraps the host's own forward; the parts are wrapped each for itself.
     shared.__dict__.pop("forward", None)
     shared._modules = dict(vlm._modules)
-    shared.set_output_embeddings(PointingHead(vlm.get_output_embeddings(), pointer, targets))
+    shared.set_output_embeddings(PointingHead(vlm.get_output_embeddings(), pointer, pointables))
     return shared

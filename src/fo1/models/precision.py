@@ -4,9 +4,24 @@ Loading with `dtype=` leaves the same tensors alone, so both ways give the same 
 """
 
 from collections.abc import Callable
-from typing import Any
+from functools import wraps
+from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def in_float32(method: Method) -> Method:
+    """Return a module's method that computes in its own precision where autocast is on."""
+
+    @wraps(method)
+    def computed(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        with torch.autocast(next(self.parameters()).device.type, enabled=False):
+            return method(self, *args, **kwargs)
+
+    return computed  # type: ignore[return-value]
 
 
 class KeepsPrecision(nn.Module):

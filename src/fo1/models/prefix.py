@@ -21,7 +21,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from fo1.models.encoding import PictureEncoding, RegionEmbeddings
-from fo1.models.pointing import Targets
+from fo1.models.pointing import Pointables
 from fo1.models.scoring import Branches, branch_mask
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Prefix:
         cache: keys and values of every layer, or its state.
         axes: along which the family counts positions, without rows and tokens.
         next_position: where what continues it stands first.
-        targets: what index tokens behind it point at; None for a model without a pointer.
+        pointables: what index tokens behind it point at; None for a model without a pointer.
     """
 
     ids: Tensor
@@ -46,7 +46,7 @@ class Prefix:
     cache: Any
     axes: tuple[int, ...]
     next_position: int
-    targets: Targets | None
+    pointables: Pointables | None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -55,7 +55,7 @@ class Prefix:
     def num_bytes(self) -> int:
         """Memory that it takes."""
         tensors = [self.ids, self.region_states]
-        tensors += [self.targets.tokens, self.targets.keys] if self.targets else []
+        tensors += [self.pointables.tokens, self.pointables.keys] if self.pointables else []
         for layer in self.cache.layers:
             for value in vars(layer).values():
                 values = value.values() if isinstance(value, dict) else [value]
@@ -106,8 +106,13 @@ def read_prefix(
         inputs: as in `forward`.
 
     Raises:
-        ValueError: layers of the host would not see all of it.
+        ValueError: layers of the host would not see all of it, or the prefix before has regions.
     """
+    if before is not None and len(before.region_states):
+        raise ValueError(
+            f"the prefix before has {len(before.region_states)} regions, which would be forgotten; "
+            "read pictures first and all regions behind them"
+        )
     model.check_attention(prefix_ids.shape[1] + (len(before) if before else 0))
     if before is None:
         cache = DynamicCache(config=model.config.get_text_config(decoder=True))
@@ -120,7 +125,7 @@ def read_prefix(
         host = continued_inputs(model, before, prefix_ids, mask, regions, region_index)
     output = model.vlm.base_model(**host, past_key_values=cache, use_cache=True)
     states, positions = output.last_hidden_state, host["position_ids"]
-    targets = model.targets(prefix_ids, host["inputs_embeds"])
+    pointables = model.pointables(prefix_ids, host["inputs_embeds"])
     placed = prefix_ids[0] == model.config.region_placeholder_id
     return Prefix(
         ids=ids,
@@ -128,7 +133,7 @@ def read_prefix(
         cache=cache,
         axes=tuple(positions.shape[:-2]),
         next_position=int(positions.amax()) + 1,
-        targets=targets[0] if targets else None,
+        pointables=pointables[0] if pointables else None,
     )
 
 
@@ -158,12 +163,13 @@ def continued_inputs(
     }
 
 
+@torch.no_grad()
 def continue_prefix(
     model: "FO1ForConditionalGeneration", prefix: Prefix, branches: Branches
 ) -> tuple[Tensor, Tensor]:
     """Return last hidden states and input embeddings (1, T, D) of branches behind a prefix.
 
-    Equal to those of one run per branch, up to rounding.
+    Equal to those of one run per branch, up to rounding. No gradient passes it.
 
     Args:
         model: reads them.

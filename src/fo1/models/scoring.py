@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from fo1.models.configuration import ScoreHeadConfig
 from fo1.models.packing import run_steps
-from fo1.models.precision import KeepsPrecision
+from fo1.models.precision import KeepsPrecision, in_float32
 
 LEAST_EVIDENCE = 0.003  # a class that the encoder does not see at all
 KNOWN_DOUBT = 0.5  # what a match alone loses when the encoders know the class but do not see it
@@ -53,6 +53,7 @@ class ScoreHead(KeepsPrecision):
         self.evidence_for = nn.Parameter(torch.full((sources,), 0.7))
         self.evidence_against = nn.Parameter(torch.full((sources,), 0.3))
 
+    @in_float32
     def forward(
         self,
         region_states: Tensor,
@@ -75,6 +76,7 @@ class ScoreHead(KeepsPrecision):
         logits = logits + self.presence(query_states.float()).T
         return logits + self.name_logits(region_embeddings, query_words, evidence)
 
+    @in_float32
     def words_logits(self, region_embeddings: Tensor, query_words: Tensor) -> Tensor:
         """Return (N, K): the term that needs no language model, bias included."""
         width = region_embeddings.shape[-1:]
@@ -97,6 +99,7 @@ class ScoreHead(KeepsPrecision):
         logits = self.words_logits(region_embeddings, name_words)
         return logits if evidence is None else logits + self.evidence_logits(evidence)
 
+    @in_float32
     def evidence_logits(self, evidence: Tensor) -> Tensor:
         """Return (N, K): the weighted sum over sources of what speaks for and against."""
         favour, against = evidence.clamp(min=0), evidence.clamp(max=0)

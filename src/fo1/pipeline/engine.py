@@ -35,7 +35,15 @@ from fo1.models.prefix import Prefix, continue_prefix, read_prefix
 from fo1.models.processing import pad_left
 from fo1.models.scoring import Branches, evidence_chance, join_evidence, match_evidence
 from fo1.pipeline.memory import Memory
-from fo1.pipeline.rows import PictureTensors, Row, SceneTensors, Text, join_encodings, scene_row
+from fo1.pipeline.rows import (
+    PictureTensors,
+    Row,
+    SceneTensors,
+    Text,
+    join_encodings,
+    scene_row,
+    share_passes,
+)
 from fo1.pipeline.tiles import Tile, split
 from fo1.pipeline.vocabulary import Vocabulary
 from fo1.tags import GROUND_CLOSE, GROUND_OPEN, NONE_TEXT, OBJECTS_OPEN
@@ -279,10 +287,9 @@ class Engine:
 
         Region markup stays in the text, the tokens that end it do not.
         """
-        texts: list[Text] = []
-        together = 1 if self.model.recurrent else ROWS_PER_PASS
-        for start in range(0, len(rows), together):
-            chunk = rows[start : start + together]
+        texts: dict[int, Text] = {}
+        for places in share_passes(rows, 1 if self.model.recurrent else ROWS_PER_PASS):
+            chunk = [rows[place] for place in places]
             grammars = [Grammar(self.markup, row.num_regions) for row in chunk]
             written = decode(
                 self.model,
@@ -296,8 +303,8 @@ class Engine:
                 pad=self.processor.tokenizer.pad_token_id,
                 **self._behind_prefix(chunk) or self._whole(chunk),
             )
-            texts += map(self._text, written)
-        return texts
+            texts |= zip(places, map(self._text, written), strict=True)
+        return [texts[place] for place in range(len(rows))]
 
     def _whole(self, rows: Sequence[Row]) -> dict[str, Any]:
         """Return what `decode` takes of rows from their first token on."""

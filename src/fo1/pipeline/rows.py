@@ -3,7 +3,7 @@
 Legend: N regions of one scene.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from PIL import Image
@@ -87,6 +87,24 @@ class Text:
     text: str
     complete: bool = True
     chances: tuple[float, ...] = ()
+
+
+def share_passes(rows: Sequence[Row], most: int) -> list[list[int]]:
+    """Return which rows are read together: those behind one prefix, and those that share none with another.
+
+    Args:
+        rows: any.
+        most: rows of one pass at most.
+    """
+    groups: dict[Hashable, list[int]] = {}
+    for place, row in enumerate(rows):
+        shown = row.regions_shown()
+        key = None if shown is None else (*map(id, row.pictures), shown)
+        groups.setdefault(key, []).append(place)
+    alone = groups.pop(None, [])
+    alone += [group[0] for group in groups.values() if len(group) == 1]
+    shared = [sorted(alone), *(group for group in groups.values() if len(group) > 1)]
+    return [group[start : start + most] for group in shared for start in range(0, len(group), most)]
 
 
 def scene_row(scene: SceneTensors, regions: tuple[int, ...]) -> Row:

@@ -30,6 +30,10 @@ def side_by_side(
     threads = min(torch.get_num_threads(), len(items))
     if device.type != "cpu" or threads < 2:
         return [work(item) for item in items]
-    # The number of threads is set for the worker alone; the caller's stays as it is.
-    with ThreadPoolExecutor(threads, "fo1", torch.set_num_threads, (1,)) as pool:
-        return list(pool.map(work, items))
+    own = torch.get_num_threads()
+    try:
+        # The number is set in each worker: the caller's own stays, but threads that begin later would get the last one.
+        with ThreadPoolExecutor(threads, "fo1", torch.set_num_threads, (1,)) as pool:
+            return list(pool.map(work, items))
+    finally:
+        torch.set_num_threads(own)

@@ -156,14 +156,18 @@ class Objective(nn.Module):
         """Return (L, V) logits of L places whose index tokens point at the regions of the scenes (L,) they stand in."""
         packed, pointer = batch.packed, self.model.pointer
         assert pointer is not None
-        found = torch.empty_like(logits)
+        rows, tokens, terms = [], [], []
         for scene in range(packed.num_scenes):
-            own, mine = packed.scene == scene, scenes == scene
-            targets = pointer.targets(
+            own, mine = packed.scene == scene, (scenes == scene).nonzero().flatten()
+            pointables = pointer.pointables(
                 packed.ids[own], embeddings[own], self.model.config.region_placeholder_id
             )
-            found = found.index_put((mine,), pointer(logits[mine], told[mine], targets))
-        return found
+            term = pointer(told[mine], pointables)
+            rows.append(mine[:, None].expand_as(term).flatten())
+            tokens.append(pointables.tokens.expand_as(term).flatten())
+            terms.append(term.flatten())
+        places = torch.cat(rows), torch.cat(tokens)
+        return logits.index_put(places, torch.cat(terms), accumulate=True)
 
     def _score(
         self,

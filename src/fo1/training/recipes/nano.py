@@ -11,7 +11,7 @@ def nano() -> Recipe:
     Its encoders are frozen by design, so what they say of a picture's boxes is computed once. First what turns boxes
     into region tokens and the score head learn the names, then the language model joins.
     """
-    rates = {"regions": 6e-4, "score_head": 6e-4}
+    rates = dict.fromkeys(("regions", "score_head", "pointer"), 6e-4)
     return Recipe(
         name="nano",
         about="the packaged model on your data: what its frozen encoders see is computed once",
