@@ -31,6 +31,8 @@ LAYERS = (
         "visualize",
         "lexicon",
         "ordering",
+        "selection",
+        "tiles",
         "export",
         "formats",
     ),

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fo1.errors import FO1Error
 from fo1.geometry import box_iou
 from tests.onnx.conftest import PHOTOS, boxes_in
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 
 SYNONYMS = ["cup", "mug", "teacup", "dogs", "a cat", "the kitten"]
 EXPRESSIONS = ["the red cup on the left", "spoon beside the cup", "a striped cat's ear", "xyzzy"]
@@ -119,3 +120,20 @@ def test_the_folder_is_whole(exported: Path) -> None:
     assert names >= {"propose.onnx", "encode.onnx", "score.onnx", "manifest.json"}
     assert names >= {"tokenizer.json", "lexicon.json.gz", "LICENSE-WordNet.txt", "NOTICE"}
     assert sum(file.stat().st_size for file in exported.iterdir()) < 50e6
+
+
+def test_thresholds_and_queries_are_refused_as_torch_does(graphs: Any, nano: Any) -> None:
+    picture = Image.new("RGB", (60, 40))
+    for words in (
+        {"names": ["cup"], "threshold": 2.0},
+        {"names": ["cup"], "threshold": float("nan")},
+        {"names": ["cup"], "threshold": "x"},
+        {"names": []},
+        {"names": [""]},
+    ):
+        told = []
+        for model in (graphs, nano):
+            with pytest.raises(FO1Error) as error:
+                model.detect(picture, *[words["names"]], threshold=words.get("threshold"))
+            told.append((type(error.value), str(error.value)))
+        assert told[0] == told[1]

@@ -10,6 +10,7 @@ import pytest
 import fo1
 from fo1.cli import main
 from fo1.errors import CheckpointError, MissingExtraError
+from fo1.results import Proposals
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -71,13 +72,22 @@ def test_graphs_that_differ_are_not_written(
     from fo1.onnx import exporting
 
     class Other:
+        shift = 0.0
+
         def __init__(self, folder: Path) -> None: ...
+
+        def propose(self, image: Any) -> Any:
+            found = nano.propose(image)
+            return Proposals(found.boxes + self.shift, found.scores, found.source)
 
         def scores(self, image: Any, boxes: Any, queries: Any) -> Any:
             return nano.encode(image, boxes).scores(queries) + 0.01
 
     monkeypatch.setattr(exporting, "OnnxModel", Other)
     with pytest.raises(CheckpointError, match=r"differ from torch by 1\.0e-02"):
+        exporting._tried(nano, tmp_path)
+    monkeypatch.setattr(Other, "shift", 40.0)
+    with pytest.raises(CheckpointError, match="the best proposal of nano is not among those"):
         exporting._tried(nano, tmp_path)
 
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from fo1.errors import QueryError
 from fo1.pipeline import FO1, Request
 from fo1.pipeline.engine import Engine
-from fo1.pipeline.tiles import Tile, split
 from fo1.prompts import Task
+from fo1.tiles import Tile, split
 from tests import tiny
 from tests.pipeline.conftest import SIZE, record
 

@@ -35,12 +35,12 @@ class ObjectnessHead(nn.Module):
         self.laterals = nn.ModuleList(nn.Conv2d(inputs, width, 1) for inputs in channels)
         self.blocks = nn.ModuleList(_Block(width) for _ in range(2))
         self.predict = nn.Conv2d(width, 5, 1)
+        assert self.predict.bias is not None
         # A distance is exp(scale * x + 1) strides: each stride learns its own.
         self.scales = nn.Parameter(torch.ones(len(STRIDES)))
         with torch.no_grad():
             self.predict.weight.mul_(0.1)
-            self.predict.bias.zero_()
-            self.predict.bias[0] = -4.0  # few cells lie on a thing
+            self.predict.bias.copy_(torch.tensor([-4.0, 0, 0, 0, 0]))  # few cells lie on a thing
 
     def forward(self, maps: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """Return (B, M) quality logits and (B, M, 4) boxes, xyxy pixels of the classifier's input, not clipped.

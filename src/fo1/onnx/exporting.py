@@ -15,6 +15,7 @@ from PIL import Image
 
 import fo1
 from fo1.errors import CheckpointError, MissingExtraError
+from fo1.geometry import box_iou
 from fo1.lexicon import RULES
 from fo1.models.checkpoints.convert import COPIED, Conversion, beside
 from fo1.models.families import TRACINGS
@@ -24,15 +25,18 @@ from fo1.pipeline import FO1
 from fo1.pipeline.engine import QUERIES_PER_PASS
 from fo1.pipeline.loading import LEXICON_FILE, PACKAGED
 from fo1.pipeline.request import DEFAULT_THRESHOLD
-from fo1.pipeline.selection import LABEL_CONTAINMENT, LABEL_OVERLAP
 from fo1.proposals.base import DEFAULT_LIMIT
 from fo1.proposals.detector import NanoDetProposer, SSDProposer, UnionProposer
+from fo1.selection import LABEL_CONTAINMENT, LABEL_OVERLAP
 from fo1.tags import GROUND_CLOSE, GROUND_OPEN, OBJECTS_OPEN
 
 GRAPHS = {name: f"{name}.onnx" for name in ("propose", "encode", "score")}
 TOKENIZER_FILE = "tokenizer.json"
 TOLERANCE = 1e-3
 """Largest difference of a probability to torch with which a folder is still written."""
+SAME_BOX = 0.9
+"""IoU from which two proposals are one."""
+REPORT = "please report this with the versions of torch, onnx and onnxruntime"
 
 
 def export(source: str | Path = PACKAGED, out: str | Path = "nano-onnx") -> Conversion:
@@ -165,18 +169,23 @@ def _tried(model: FO1, folder: Path) -> str:
     """Return how far the folder's probabilities lie from torch's on a drawn picture.
 
     Raises:
-        CheckpointError: too far.
+        CheckpointError: too far, or another box is proposed first.
     """
     shade = np.linspace(0, 255, 96 * 160 * 3, dtype=np.float32).reshape(96, 160, 3)
     shade[20:70, 40:110] = (200, 40, 30)
     picture = Image.fromarray(shade.astype(np.uint8))
     boxes, queries = [[40, 20, 110, 70], [0, 0, 160, 96], [5, 50, 60, 90]], ["cup", "the red box"]
-    ours = OnnxModel(folder).scores(picture, boxes, queries)
+    exported = OnnxModel(folder)
+    best, proposed = model.propose(picture).boxes[:1], exported.propose(picture).boxes
+    if not len(proposed) or box_iou(best, proposed).max() < SAME_BOX:
+        raise CheckpointError(
+            f"the best proposal of {model.name} is not among those of its graph; {REPORT}"
+        )
+    ours = exported.scores(picture, boxes, queries)
     theirs = model.encode(picture, boxes).scores(queries)
     difference = float(np.abs(ours - theirs).max())
     if not difference <= TOLERANCE:
         raise CheckpointError(
-            f"the graphs of {model.name} differ from torch by {difference:.1e}; "
-            "please report this with the versions of torch, onnx and onnxruntime"
+            f"the graphs of {model.name} differ from torch by {difference:.1e}; {REPORT}"
         )
     return f"tried with onnxruntime: probabilities differ from torch by at most {difference:.1e}"

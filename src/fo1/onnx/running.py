@@ -5,7 +5,6 @@ Legend: N regions, K queries, E classes of all evidence sources.
 
 import json
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,14 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from fo1.errors import CheckpointError, InputError, MissingExtraError
-from fo1.geometry import check_boxes, nms
+from fo1.errors import CheckpointError, MissingExtraError, QueryError
+from fo1.geometry import check_boxes
 from fo1.imaging import ImageSource, load_image
 from fo1.lexicon import Lexicon
 from fo1.prompts import clean_name
 from fo1.results import Detections, Proposals
+from fo1.selection import best_first, check_threshold, fuse
+from fo1.tiles import split
 
 MANIFEST = "manifest.json"
 FORMAT = "fo1-onnx-1"
@@ -83,14 +84,16 @@ class OnnxModel:
         Raises:
             ImageError: the picture cannot be read.
             BoxError: boxes are malformed or outside the picture.
-            QueryError: a name is empty.
-            InputError: there are no names.
+            QueryError: a name is empty, or there are no names.
+            InputError: the threshold is outside [0, 1].
         """
+        if threshold is not None:
+            check_threshold(threshold)
         picture = load_image(image)
         given = [names] if isinstance(names, str) else list(names)
         queries = list(dict.fromkeys(clean_name(name) for name in given))
         if not queries:
-            raise InputError("no names to detect; give at least one")
+            raise QueryError("detect needs a query; give at least one, for example 'cat'")
         size = (picture.height, picture.width)
         pixels = np.asarray(picture)
         rules = self.manifest["selection"]
@@ -101,14 +104,18 @@ class OnnxModel:
             return Detections.empty(size)
         scores = self._scores(pixels, placed, queries)
         if found is not None:
-            scores = np.sqrt(scores * found.scores[:, None])
+            scores = fuse(scores, found.scores)
         parts: list[Detections] = []
         for number, query in enumerate(queries):
             own = scores[:, number]
-            kept = np.flatnonzero(own >= least)
-            kept = kept[np.argsort(-own[kept], kind="stable")]
-            if found is not None:
-                kept = kept[nms(placed[kept], own[kept], rules["overlap"], rules["containment"])]
+            kept = best_first(
+                placed,
+                own,
+                least,
+                proposed=found is not None,
+                overlap=rules["overlap"],
+                containment=rules["containment"],
+            )
             labels = (query,) * len(kept)
             parts.append(Detections(placed[kept], labels, own[kept], kept, size))
         return Detections.merge(parts)
@@ -143,7 +150,8 @@ class OnnxModel:
             return table
         seen = self._run("encode", {"picture": pixels, "boxes": boxes})
         limits = self.manifest["limits"]
-        for regions in split(len(boxes), limits["regions"]):
+        for tile in split(len(boxes), limits["regions"]):
+            regions = list(tile.regions)
             some = {name: seen[name][regions] for name in ("regions", "evidence")}
             picture = {name: seen[name] for name in ("image_tokens", "image_grid")}
             for first in range(0, len(queries), limits["queries"]):
@@ -181,11 +189,3 @@ class OnnxModel:
         names = [one.name for one in session.get_outputs()]
         values: Any = session.run(names, feeds)
         return dict(zip(names, values, strict=True))
-
-
-def split(count: int, most: int) -> list[slice]:
-    """Return the fewest parts of a number of regions that one sequence can show, equally filled."""
-    parts = -(-count // most)
-    base, longer = divmod(count, max(parts, 1))
-    stops = np.cumsum([0, *(base + (part < longer) for part in range(parts))]).tolist()
-    return [slice(*pair) for pair in pairwise(stops)]

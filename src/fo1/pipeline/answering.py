@@ -23,7 +23,7 @@ from fo1.pipeline.selection import (
     NO_REGIONS,
     as_detections,
     as_named,
-    best_first,
+    best_regions,
     final_scores,
     score_kind,
 )
@@ -161,7 +161,7 @@ def _match(scenes: Sequence[EncodedScene], request: Request) -> list[Outcome]:
         head: list[npt.NDArray[np.float32]] = []
         for number, query in enumerate(request.queries):
             own = scores[:, number]
-            kept = best_first(scene, own, request.least_score())
+            kept = best_regions(scene, own, request.least_score())
             kept = kept[:1] if request.task is Task.REFER else kept
             parts.append(as_detections(scene, [query] * len(kept), kept, own[kept]))
             head.append(table[kept, number])

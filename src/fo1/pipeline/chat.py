@@ -14,9 +14,9 @@ from fo1.parsing import parse_answer, plain_text
 from fo1.pipeline.engine import Engine
 from fo1.pipeline.request import EncodedScene
 from fo1.pipeline.rows import Row
-from fo1.pipeline.tiles import Tile, split
 from fo1.prompts import clean_name
 from fo1.results import Answer, Detections
+from fo1.tiles import Tile, split
 
 _CURE = 'give a list such as [{"role": "user", "content": "what is <region0>?"}]'
 

@@ -44,9 +44,9 @@ from fo1.pipeline.rows import (
     scene_row,
     share_passes,
 )
-from fo1.pipeline.tiles import Tile, split
 from fo1.pipeline.vocabulary import Vocabulary
 from fo1.tags import GROUND_CLOSE, GROUND_OPEN, NONE_TEXT, OBJECTS_OPEN
+from fo1.tiles import Tile, split
 
 MAX_NEW_TOKENS = 2048
 """Longest answer of models whose generation settings name no other."""

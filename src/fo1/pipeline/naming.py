@@ -11,7 +11,7 @@ from fo1.pipeline.request import EncodedScene, Outcome, Request
 from fo1.pipeline.selection import (
     NO_REGIONS,
     as_detections,
-    best_first,
+    best_regions,
     final_scores,
     score_kind,
 )
@@ -46,7 +46,7 @@ def ground(scene: EncodedScene, request: Request) -> Outcome:
     best = fit.argmax(1) if len(scene) else np.zeros(0, np.int64)
     match = np.take_along_axis(fit, best[:, None], 1)
     scores = final_scores(scene, match)[:, 0]
-    kept = best_first(scene, scores, request.least_score())
+    kept = best_regions(scene, scores, request.least_score())
     labels = [names[best[region]] for region in kept]
     listed = [
         query_branch(label)
@@ -76,7 +76,7 @@ def similar(scene: EncodedScene, request: Request) -> Outcome:
     match = np.sqrt(np.take_along_axis(both, best[:, None], 1))
     scores = final_scores(scene, match)[:, 0]
     scores[asked] = 1  # so that its own copies go
-    kept = best_first(scene, scores, request.least_score())
+    kept = best_regions(scene, scores, request.least_score())
     kept = kept[kept != asked]
     labels = [names[best[region]] for region in kept]
     found = as_detections(scene, labels, kept, scores[kept])

@@ -5,19 +5,19 @@ Legend: N regions of one picture.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from numbers import Real
 from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from fo1 import prompts, tags
-from fo1.errors import InputError, QueryError
+from fo1.errors import QueryError
 from fo1.geometry import Boxes, Size
 from fo1.pipeline.engine import Engine
 from fo1.pipeline.rows import SceneTensors
 from fo1.prompts import QUERY_TASKS, Detail, Task, clean_name
 from fo1.results import Answer, Detections, RegionText
+from fo1.selection import check_threshold
 
 Score: TypeAlias = Literal["proposal", "head", "fusion", "token"]
 """What a detection's score may be: that of the proposal; the score head's match; the fusion of both
@@ -85,11 +85,8 @@ class Request:
     think: bool = False
 
     def __post_init__(self) -> None:
-        limit = self.threshold
-        if limit is not None and not isinstance(limit, Real):
-            raise InputError(f"threshold is {limit!r}; give a number from 0 to 1")
-        if limit is not None and not (0 <= limit <= 1):  # NaN fails as well
-            raise InputError(f"threshold is {limit:g}; give a number from 0 to 1")
+        if self.threshold is not None:
+            check_threshold(self.threshold)
         if self.task in QUERY_TASKS:
             if not self.queries:
                 raise QueryError(f"{self.task} needs a query; give at least one, for example 'cat'")
