@@ -62,6 +62,15 @@ def test_alignment_moves_the_region_encoder_the_head_and_new_rows_alone(
     assert bool(rows.any())
 
 
+def test_a_stage_tells_what_stays_frozen(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    trained("llava", alignment(2, 4), tmp_path)
+    (told,) = (line for line in caplog.messages if line.startswith("stage alignment: "))
+    assert told.endswith("2 steps; frozen: auxiliary, language_model, vision")
+
+
 def test_after_alignment_region_free_answers_are_bit_identical(host: str, tmp_path: Path) -> None:
     before = tiny.make_model(host, score=True, pointer=8)
     after = trained(host, alignment(3, 4, rate=1e-2), tmp_path)

@@ -38,7 +38,7 @@ from fo1.tags import (
 from fo1.training import adapters, checkpoint, token_rows
 from fo1.training.objective import Objective
 from fo1.training.recipe import Recipe, to_dict
-from fo1.training.stages import Stage, apply_stage
+from fo1.training.stages import Stage, apply_stage, group_of
 from fo1.training.trainer import DrawSample, StageTrainer, cut_log
 
 logger = logging.getLogger(__name__)
@@ -217,7 +217,11 @@ def _train(given: Run, number: int, found: Path | None) -> None:
         measure_every=recipe.measure_every,
         callbacks=given.callbacks,
     )
-    logger.info("stage %s: %d tensors learn, %d steps", stage.name, len(groups), stage.steps)
+    frozen = sorted(set(group_of(model).values()) - set(groups.values()))
+    logger.info(
+        "stage %s: %d tensors learn, %d steps; frozen: %s",
+        *(stage.name, len(groups), stage.steps, ", ".join(frozen) or "nothing"),
+    )
     trainer.train(resume_from_checkpoint=str(found) if found else None)
     if checkpoint.step_of(checkpoint.latest(folder) or folder) < stage.steps:
         trainer.save_now()
