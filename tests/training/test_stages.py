@@ -62,9 +62,7 @@ def test_alignment_moves_the_region_encoder_the_head_and_new_rows_alone(
     assert bool(rows.any())
 
 
-def test_a_stage_tells_what_stays_frozen(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_stage_tells_what_stays_frozen(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     trained("llava", alignment(2, 4), tmp_path)
     (told,) = (line for line in caplog.messages if line.startswith("stage alignment: "))

@@ -29,6 +29,7 @@ class LightEncoderConfig(PreTrainedConfig):
         target_side: the side, in pixels, that a box should have on the map it is pooled from.
         imagenet_classes: classes of the classifier's read-out.
         coco_classes: classes of the detector's dense class maps; 0 leaves the detector out.
+        objectness_width: channels of the head that finds boxes of anything on the classifier's maps; 0 leaves it out.
     """
 
     model_type = "fo1_light_encoder"
@@ -39,12 +40,14 @@ class LightEncoderConfig(PreTrainedConfig):
         target_side: int = 160,
         imagenet_classes: int = 1000,
         coco_classes: int = 80,
+        objectness_width: int = 0,
         **kwargs: Any,
     ):
         self.sides = list(sides)
         self.target_side = target_side
         self.imagenet_classes = imagenet_classes
         self.coco_classes = coco_classes
+        self.objectness_width = objectness_width
         super().__init__(**kwargs)
 
 

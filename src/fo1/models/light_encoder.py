@@ -5,7 +5,9 @@ the objects that the classifier was trained on. The classifier's last linear lay
 does on globally pooled ones, so a region's class probabilities come out of the same pooling; so do the detector's,
 from its dense class maps over the middle of the box. Both stand at the end of the pooled vector as evidence.
 
-Legend: N regions, C channels, H W map size, F classifier features, E evidence classes.
+The same maps hold boxes: the detector's, whose classes do not count, and those of a head for things of any kind.
+
+Legend: N regions, C channels, H W map size, F classifier features, E evidence classes, M boxes found.
 """
 
 import torch
@@ -14,10 +16,12 @@ from torch.nn import functional as F
 
 from fo1.models.configuration import LightEncoderConfig
 from fo1.models.efficientnet import PIXEL_MEAN, PIXEL_SCALE, EfficientNetLite, cell_offset
-from fo1.models.nanodet import FRAME, NanoDet
+from fo1.models.nanodet import FRAME, DenseDetections, NanoDet, decode
 from fo1.models.nanodet import PIXEL_MEAN as DETECTOR_MEAN
 from fo1.models.nanodet import PIXEL_STD as DETECTOR_STD
 from fo1.models.nanodet import STRIDES as DETECTOR_STRIDES
+from fo1.models.objectness import STRIDES as OBJECTNESS_STRIDES
+from fo1.models.objectness import ObjectnessHead
 from fo1.models.pooling import pool_regions, pool_upsampled
 from fo1.models.precision import KeepsPrecision
 
@@ -38,6 +42,10 @@ class LightEncoder(KeepsPrecision):
         self.strides = tuple(stride for stride, _ in levels)
         self.feature_width = sum(channels for _, channels in levels)
         self.head_width = levels[-1][1]
+        self.objectness: ObjectnessHead | None = None
+        if config.objectness_width:
+            channels = tuple(c for stride, c in levels if stride in OBJECTNESS_STRIDES)
+            self.objectness = ObjectnessHead(channels, config.objectness_width)
         self.evidence_widths = tuple(n for n in (config.imagenet_classes, config.coco_classes) if n)
         self.width = self.feature_width + sum(self.evidence_widths)
         self.feature_mean: Tensor
@@ -46,7 +54,7 @@ class LightEncoder(KeepsPrecision):
         self.register_buffer("feature_std", torch.ones(self.feature_width))
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, ...]:
-        """Return the classifier's four maps per size, the detector's three class maps, and (width, height).
+        """Return the classifier's four maps per size, the detector's class maps, then its distances, (width, height).
 
         Args:
             pixel_values: (1, 3, H, W), RGB, (x - 127) / 128.
@@ -59,7 +67,8 @@ class LightEncoder(KeepsPrecision):
         if self.detector is not None:
             pixels = _resize(pixel_values, FRAME) * PIXEL_SCALE + PIXEL_MEAN
             mean, std = (pixels.new_tensor(v)[:, None, None] for v in (DETECTOR_MEAN, DETECTOR_STD))
-            maps += self.detector(((pixels - mean) / std).to(dtype)).probabilities
+            found = self.detector(((pixels - mean) / std).to(dtype))
+            maps += (*found.probabilities, *found.distances)
         return (*maps, pixel_values.new_tensor([width, height]))
 
     def pool(self, maps: tuple[Tensor, ...], boxes: Tensor, output_size: int) -> Tensor:
@@ -68,28 +77,64 @@ class LightEncoder(KeepsPrecision):
 
     def pool_raw(self, maps: tuple[Tensor, ...], boxes: Tensor, output_size: int) -> Tensor:
         """Return (N, F + detector classes) float32: pooled features and class probabilities, worth caching."""
-        *views, size = maps
-        boxes = boxes.to(views[0].device).float()
-        count = len(self.strides)
+        views, detected, size = self._split(maps)
+        boxes = boxes.to(size.device).float()
         features = boxes.new_zeros(len(boxes), self.feature_width)
         choice = self.choose_side(boxes, size)
         for index, side in enumerate(self.config.sides):
             chosen = choice == index
             if chosen.any():
                 frame = _resized(size, side)
-                level = [m[0] for m in views[index * count : (index + 1) * count]]
+                level = [m[0] for m in views[index]]
                 features[chosen] = self._pool_classifier(
                     level, boxes[chosen] * (frame / size).repeat(2), output_size
                 )
-        if self.detector is None:
+        if detected is None:
             return features
         frame = _resized(size, FRAME)
         middle = shrink_boxes(boxes * (frame / size).repeat(2), MIDDLE)
         classes = [
             pool_regions(m[0], middle, stride, output_size)
-            for m, stride in zip(views[-len(DETECTOR_STRIDES) :], DETECTOR_STRIDES, strict=True)
+            for m, stride in zip(detected.probabilities, DETECTOR_STRIDES, strict=True)
         ]
         return torch.cat([features, torch.stack(classes).amax(0)], dim=-1)
+
+    def find(self, maps: tuple[Tensor, ...]) -> list[tuple[Tensor, Tensor]]:
+        """Return per source boxes (M, 4), xyxy pixels of the encoder's input, and their scores (M,) in [0, 1], float32.
+
+        The sources are the detector, whose classes do not count, and the objectness head over all sizes of the picture,
+        as far as there are any.
+
+        Args:
+            maps: of one picture.
+        """
+        views, detected, size = self._split(maps)
+        found: list[tuple[Tensor, Tensor]] = []
+        if detected is not None:
+            boxes, probabilities = decode(detected)
+            scale = (size / _resized(size, FRAME)).repeat(2)
+            found.append((boxes[0].float() * scale, probabilities[0].float().amax(-1)))
+        if self.objectness is not None:
+            parts = []
+            for own, side in zip(views, self.config.sides, strict=True):
+                pairs = zip(own, self.strides, strict=True)
+                chosen = tuple(m.float() for m, stride in pairs if stride in OBJECTNESS_STRIDES)
+                logits, boxes = self.objectness(chosen)
+                scale = (size / _resized(size, side)).repeat(2)
+                parts.append((boxes[0] * scale, logits[0].sigmoid()))
+            found.append((torch.cat([b for b, _ in parts]), torch.cat([s for _, s in parts])))
+        return found
+
+    def _split(
+        self, maps: tuple[Tensor, ...]
+    ) -> tuple[list[tuple[Tensor, ...]], DenseDetections | None, Tensor]:
+        """Return the classifier's maps of each size, what the detector said, and the size of the encoder's input."""
+        count, sides, detector = len(self.strides), len(self.config.sides), len(DETECTOR_STRIDES)
+        views = [maps[index * count : (index + 1) * count] for index in range(sides)]
+        rest = maps[sides * count : -1]
+        if self.detector is None:
+            return views, None, maps[-1]
+        return views, DenseDetections(rest[:detector], rest[detector:]), maps[-1]
 
     def finish(self, raw: Tensor) -> Tensor:
         """Return (N, width) from `pool_raw`: standardised features, then the class evidence."""

@@ -62,6 +62,7 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
     # Half precision would shift boxes and probabilities: bfloat16 keeps 8 bits.
     _keep_in_fp32_modules_strict = [  # noqa: RUF012 - the library's own type
         *("score_head", "pointer", "auxiliary.classifier", "auxiliary.detector"),
+        "auxiliary.objectness",
         *("auxiliary.feature_mean", "auxiliary.feature_std"),
     ]
     # Their methods are called past `forward`, so each has to lie on one device; the host adds its own.

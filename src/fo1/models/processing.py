@@ -179,13 +179,10 @@ class FO1Processor(ProcessorMixin):
         """Return pixels and scaled boxes of the pictures."""
         auxiliary_pixels, capped = [], []
         for index, (image, given) in enumerate(zip(images, boxes, strict=True)):
-            size = (image.height, image.width)
-            check_boxes(given, size, where=f"boxes of picture {index}")
-            limited, frame = self._limits(size)
-            image = _resized(image, limited)
+            check_boxes(given, (image.height, image.width), where=f"boxes of picture {index}")
+            image, pixels = self._limited(image)
             capped.append(image)
-            seen = self.auxiliary_image_processor(_resized(image, frame), return_tensors="pt")
-            auxiliary_pixels.append(seen["pixel_values"][0])
+            auxiliary_pixels.append(pixels)
         host = self.image_processor(capped, return_tensors="pt")
         placed = [
             self.place((image.height, image.width), given, frame)
@@ -197,6 +194,17 @@ class FO1Processor(ProcessorMixin):
             "auxiliary_boxes": [auxiliary for auxiliary, _ in placed],
             "host_boxes": [seen for _, seen in placed],
         }
+
+    def auxiliary_pixels(self, image: Image.Image) -> Tensor:
+        """Return (3, H, W): one picture as the auxiliary encoder sees it."""
+        return self._limited(image)[1]
+
+    def _limited(self, image: Image.Image) -> tuple[Image.Image, Tensor]:
+        """Return a picture brought to a size within the limits, and its pixels for the auxiliary encoder."""
+        limited, frame = self._limits((image.height, image.width))
+        image = _resized(image, limited)
+        seen = self.auxiliary_image_processor(_resized(image, frame), return_tensors="pt")
+        return image, seen["pixel_values"][0]
 
     def place(
         self, size: Size, boxes: npt.ArrayLike, host_frame: tuple[int, int]

@@ -109,6 +109,14 @@ class Engine:
             image: RGB.
             boxes: (N, 4) float32, xyxy pixels of that picture.
         """
+        return self._place(*self._see(image), boxes)
+
+    @torch.inference_mode()
+    def see(self, image: Image.Image) -> PictureTensors:
+        """Return the tensors of one RGB picture, whatever its boxes are; both vision encoders run once."""
+        return self._see(image)[0]
+
+    def _see(self, image: Image.Image) -> tuple[PictureTensors, PictureEncoding]:
         inputs = self._prepare(image)
         encoding = self.model.encode_images(inputs)
         kept = {
@@ -119,8 +127,16 @@ class Engine:
         (tokens,) = self.processor.image_token_counts(inputs)
         (frame,) = self.processor.host_frames(inputs)
         picture = PictureTensors(image, encoding.without_maps(), kept, tokens, frame)
-        maps = self.memory.get(picture, "maps", encoding.for_boxes)
-        return self._place(picture, maps, boxes)
+        return picture, self.memory.get(picture, "maps", encoding.for_boxes)
+
+    @torch.inference_mode()
+    def maps(self, picture: PictureTensors) -> PictureEncoding:
+        """Return what boxes of a picture are made and encoded from; the vision encoders run if it was forgotten."""
+
+        def make() -> PictureEncoding:
+            return self.model.encode_images(self._prepare(picture.image)).for_boxes()
+
+        return self.memory.get(picture, "maps", make)
 
     @torch.inference_mode()
     def place(self, picture: PictureTensors, boxes: Boxes) -> SceneTensors:
@@ -130,11 +146,7 @@ class Engine:
             picture: encoded before.
             boxes: (N, 4) float32, xyxy pixels of it.
         """
-
-        def make() -> PictureEncoding:
-            return self.model.encode_images(self._prepare(picture.image)).for_boxes()
-
-        return self._place(picture, self.memory.get(picture, "maps", make), boxes)
+        return self._place(picture, self.maps(picture), boxes)
 
     def _place(
         self, picture: PictureTensors, encoding: PictureEncoding, boxes: Boxes

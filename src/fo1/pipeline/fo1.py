@@ -20,11 +20,13 @@ from fo1.pipeline.engine import Engine
 from fo1.pipeline.loading import PACKAGED, choose_device, find_model, load_engine
 from fo1.pipeline.proposers import ModelProposers, check_proposer
 from fo1.pipeline.request import GIVEN
+from fo1.pipeline.rows import PictureTensors
 from fo1.pipeline.scene import Scene
 from fo1.pipeline.side_by_side import Item, Result, side_by_side
 from fo1.pipeline.verbs import Boxes, Verbs
 from fo1.proposals import Proposer
 from fo1.proposals.base import DEFAULT_LIMIT
+from fo1.proposals.own import OwnProposer
 from fo1.results import Proposals
 
 
@@ -132,17 +134,27 @@ class FO1(Verbs):
         Raises:
             InputError: no proposer has this name, or the limit is below 1.
         """
-        return self._propose(load_image(image), proposer, limit)
+        return self._propose(load_image(image), proposer, limit)[0]
 
     def _propose(
-        self, picture: Image.Image, proposer: str | Proposer | None, limit: int
-    ) -> Proposals:
+        self,
+        picture: Image.Image,
+        proposer: str | Proposer | None,
+        limit: int,
+        encoded: PictureTensors | None = None,
+    ) -> tuple[Proposals, PictureTensors | None]:
+        """Return boxes, and the encoded picture if there is one."""
         if not isinstance(limit, Integral) or limit < 1:
             raise InputError(f"limit is {limit!r} proposals; give a whole number, 1 or more")
         chosen = self.get_proposer(proposer, limit)
-        found = chosen.propose(picture)
+        if isinstance(chosen, OwnProposer):
+            encoded = encoded or self.engine.see(picture)
+            size = (picture.height, picture.width)
+            found = chosen.from_maps(self.engine.maps(encoded).auxiliary[0], size)
+        else:
+            found = chosen.propose(picture)
         source = found.source or chosen.name
-        return Proposals(found.boxes[:limit], found.scores[:limit], source)
+        return Proposals(found.boxes[:limit], found.scores[:limit], source), encoded
 
     def encode(
         self,
@@ -177,7 +189,7 @@ class FO1(Verbs):
             picture = load_image(image)
         size = (picture.height, picture.width)
         if boxes is None:
-            boxes = self._propose(picture, proposer, limit)
+            boxes, encoded = self._propose(picture, proposer, limit, encoded)
             policy = self.engine.model.config.region_order
             order = region_order(boxes.boxes, boxes.scores, policy, size)
             boxes = Proposals(boxes.boxes[order], boxes.scores[order], boxes.source)

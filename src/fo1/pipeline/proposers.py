@@ -4,12 +4,15 @@ import threading
 from pathlib import Path
 from typing import TypeVar
 
+from fo1.errors import InputError
+from fo1.models.light_encoder import LightEncoder
 from fo1.models.nanodet import NanoDet
 from fo1.models.ssd import SSDMobileNetV2
 from fo1.pipeline.engine import Engine
 from fo1.proposals import Proposer, check_name, get_proposer
 from fo1.proposals.base import DEFAULT_LIMIT
 from fo1.proposals.detector import NanoDetProposer, SSDProposer, UnionProposer
+from fo1.proposals.own import OwnProposer
 
 Named = TypeVar("Named", bound=str | Proposer)
 
@@ -39,6 +42,7 @@ class ModelProposers:
     """
 
     def __init__(self, engine: Engine, folder: Path) -> None:
+        self._engine = engine
         auxiliary = engine.model.region_encoder.auxiliary
         self._detector: NanoDet | None = getattr(auxiliary, "detector", None)
         self._folder = folder if (folder / f"{_SSD}.safetensors").is_file() else None
@@ -48,7 +52,9 @@ class ModelProposers:
 
     @property
     def default(self) -> str:
-        """Name of the proposer that suits the model: both detectors where both have weights."""
+        """Name of the proposer that suits the model: its own boxes, or those of the detectors that have weights."""
+        if getattr(self._engine.model.region_encoder.auxiliary, "objectness", None) is not None:
+            return OwnProposer.name
         return _NANODET if self._detector is not None and self._folder is None else _UNION
 
     def get(self, proposer: str | Proposer, limit: int = DEFAULT_LIMIT) -> Proposer:
@@ -75,6 +81,11 @@ class ModelProposers:
         return self._made[name, limit]
 
     def _make(self, name: str, limit: int) -> Proposer:
+        if name == OwnProposer.name:
+            encoder = self._engine.model.region_encoder.auxiliary
+            if not isinstance(encoder, LightEncoder):
+                raise InputError("this model finds no boxes of its own; choose another proposer")
+            return OwnProposer(encoder, self._engine.processor, limit)
         if name == _UNION:
             return UnionProposer((self._named(_NANODET, limit), self._named(_SSD, limit)), limit)
         if name == _NANODET and self._detector is not None:

@@ -11,12 +11,13 @@ from fo1.proposals.from_file import FileProposer
 __all__ = ["FileProposer", "Proposer", "check_name", "get_proposer", "names", "rank_and_dedupe"]
 
 _DETECTORS = ("nanodet+ssd", "nanodet", "ssd")
+_OWN = "own"  # of a model, which makes it
 _OTHERS = ("selective-search", "grid", "none")
 
 
 def names() -> tuple[str, ...]:
     """Return the names `get_proposer` knows, the default first."""
-    return _DETECTORS + _OTHERS
+    return (*_DETECTORS, _OWN, *_OTHERS)
 
 
 def check_name(name: str) -> str:
@@ -42,11 +43,13 @@ def get_proposer(
         limit: the most boxes per picture.
 
     Raises:
-        InputError: the name is unknown or the limit below 1.
+        InputError: the name is unknown, the limit below 1, or the boxes are a model's own.
         CheckpointError: weights are missing, damaged or of another model.
         MissingExtraError: the proposer needs a package that is not installed.
     """
     check_name(name)
+    if name == _OWN:
+        raise InputError("own boxes are those of a model; ask its get_proposer")
     if name == "none":
         from fo1.proposals.none import NoneProposer
 

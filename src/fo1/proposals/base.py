@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -89,6 +90,15 @@ def rank_and_dedupe(
         if len(kept) == limit:
             break
     return Proposals(clipped[kept], scores[kept], source)
+
+
+def take_turns(parts: Sequence[Proposals]) -> tuple[Boxes, npt.NDArray[np.float32]]:
+    """Return all boxes (N, 4) and scores (N,) in the order first of each, second of each, ..."""
+    turns = np.concatenate([np.arange(len(part)) for part in parts])
+    order = np.argsort(turns, kind="stable")
+    boxes = np.concatenate([part.boxes for part in parts])
+    scores = np.concatenate([part.scores for part in parts])
+    return boxes[order], scores[order]
 
 
 def whole_picture(image_size: Size, source: str) -> Proposals:

@@ -13,17 +13,21 @@ from importlib.resources.abc import Traversable
 from typing import Generic, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from PIL import Image
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from fo1.errors import CheckpointError
-from fo1.geometry import Boxes
 from fo1.models import nanodet, ssd
 from fo1.models.frames import Placement, letterbox, stretch
-from fo1.proposals.base import DEFAULT_LIMIT, Proposer, check_limit, rank_and_dedupe
+from fo1.proposals.base import (
+    DEFAULT_LIMIT,
+    Proposer,
+    check_limit,
+    rank_and_dedupe,
+    take_turns,
+)
 from fo1.results import Proposals
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -152,15 +156,6 @@ class UnionProposer:
             limit=self.limit,
             priority=-np.arange(len(boxes), dtype=np.float32),
         )
-
-
-def take_turns(parts: Sequence[Proposals]) -> tuple[Boxes, npt.NDArray[np.float32]]:
-    """Return all boxes (N, 4) and scores (N,) in the order first of each, second of each, ..."""
-    turns = np.concatenate([np.arange(len(part)) for part in parts])
-    order = np.argsort(turns, kind="stable")
-    boxes = np.concatenate([part.boxes for part in parts])
-    scores = np.concatenate([part.scores for part in parts])
-    return boxes[order], scores[order]
 
 
 def read_weights(
