@@ -25,7 +25,7 @@ check: $(VENV)/.installed-dev
 
 # The tables of docs/benchmarks.md, about an hour on two free cores.
 bench: $(VENV)/.installed-dev
-	for run in region_pooling region_encoder one_pass "one_pass --nano" batch end_to_end arithmetic training; do \
+	for run in region_pooling region_encoder one_pass "one_pass --nano" batch vocabulary end_to_end arithmetic training; do \
 		set -- $$run; echo "## $$run"; $(BIN)/python benchmarks/$$1.py $$2 || exit 1; \
 	done
 
