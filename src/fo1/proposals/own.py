@@ -63,10 +63,9 @@ class OwnProposer:
         for boxes, scores in found:
             best = scores.topk(min(KEPT, len(scores)))
             placed = (boxes[best.indices].cpu().numpy() * scale).astype(np.float32)
-            limit = 2 * self.limit
             parts.append(
                 rank_and_dedupe(
-                    placed, best.values.cpu().numpy(), image_size, self.name, limit=limit
+                    placed, best.values.cpu().numpy(), image_size, self.name, limit=self.limit
                 )
             )
         boxes, scores = take_turns(parts)
