@@ -49,11 +49,11 @@ BOX_SHARE = 0.05  # of the box embedding in a spoken region
 ALIGN_NAMES = 512
 NAMING_SCENES = 8  # times the batch
 
-REGIONS = dict.fromkeys(("regions", "score_head"), 6e-4)
+REGIONS = dict.fromkeys(("regions", "score_head", "pointer"), 6e-4)
 STAGES = (
     Stage(
         name="host",
-        learns={"language_model": 1.5e-3, "vision": 1.5e-3},
+        learns={"language_model": 1.5e-3, "vision": 1.5e-3, "pointer": 1.5e-3},
         steps=900,
         batch=12,
         losses={"lm": 1.0, "score": 0.0},
@@ -144,6 +144,7 @@ def build_config(tokenizer) -> FO1Config:
         region_placeholder_id=ids("<regionfeat>"),
         num_region_tokens=100,
         repeat_regions=True,
+        pointer_width=128,
         tie_word_embeddings=True,
     )
 
