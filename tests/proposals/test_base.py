@@ -65,6 +65,8 @@ def test_wrong_use_names_the_cure() -> None:
         get_proposer("grid", limit=-1)
     with pytest.raises(InputError, match=r"unknown proposer 'yolo'; choose one of: nanodet\+ssd, "):
         get_proposer("yolo")
-    known = {"nanodet+ssd", "nanodet", "ssd", "selective-search", "grid", "none"}
+    with pytest.raises(InputError, match="own boxes are those of a model"):
+        get_proposer("own")
+    known = {"nanodet+ssd", "nanodet", "ssd", "own", "selective-search", "grid", "none"}
     assert set(names()) == known
     assert len(get_proposer("none").propose(Image.new("RGB", (30, 20)))) == 0

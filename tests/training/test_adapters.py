@@ -28,7 +28,7 @@ def logits(model: FO1ForConditionalGeneration) -> torch.Tensor:
 
 
 def test_lora_moves_linear_layers_and_new_rows_of_the_language_model_alone(tmp_path: Path) -> None:
-    before = tiny.make_model(score=True)
+    before = tiny.make_model(score=True, pointer=8)
     after = run(lora(tmp_path, Adapter(rank=4, alpha=8)))
     old, groups = dict(before.named_parameters()), group_of(before)
     changed = {n for n, p in after.named_parameters() if not torch.equal(p, old[n])}
@@ -65,7 +65,7 @@ def test_a_four_bit_run_ends_in_full_layers_of_which_old_tokens_are_untouched(
     tmp_path: Path,
 ) -> None:
     pytest.importorskip("bitsandbytes")
-    before = tiny.make_model(score=True)
+    before = tiny.make_model(score=True, pointer=8)
     after = run(lora(tmp_path, Adapter(rank=4, alpha=8, four_bit=True)))
     old, new = dict(before.named_parameters()), dict(after.named_parameters())
     assert {n: p.shape for n, p in old.items()} == {n: p.shape for n, p in new.items()}

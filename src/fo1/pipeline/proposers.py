@@ -83,7 +83,7 @@ class ModelProposers:
     def _make(self, name: str, limit: int) -> Proposer:
         if name == OwnProposer.name:
             encoder = self._engine.model.region_encoder.auxiliary
-            if not isinstance(encoder, LightEncoder):
+            if not isinstance(encoder, LightEncoder) or encoder.objectness is None:
                 raise InputError("this model finds no boxes of its own; choose another proposer")
             return OwnProposer(encoder, self._engine.processor, limit)
         if name == _UNION:
