@@ -500,3 +500,16 @@ def test_a_sequence_longer_than_what_a_layer_sees_is_refused(
 
 def test_other_hosts_see_all_of_any_sequence(model: Model) -> None:
     model.check_attention(10**6)
+
+
+@pytest.mark.parametrize(
+    "mode", [{"prompt_lookup_num_tokens": 3}, {"prefill_chunk_size": 16}, {"assistant_model": "x"}]
+)
+def test_modes_of_generate_that_would_lose_the_regions_are_refused(
+    model: Model, processor: FO1Processor, mode: dict[str, Any]
+) -> None:
+    inputs = tiny.collate(processor, tiny.scene(84, 56, 3, seed=1))
+    with pytest.raises(
+        ValueError, match=f"{next(iter(mode))} reads the prompt without its regions"
+    ):
+        model.generate(**inputs, **GREEDY, **mode)
