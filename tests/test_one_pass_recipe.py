@@ -6,20 +6,13 @@ from pathlib import Path
 
 import pytest
 
-RECIPE = Path(__file__).parents[1] / "recipes/one_pass"
+from tests.recipes import importing
 
 
 @pytest.fixture
-def recipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Import from the recipe's folder, whose files know each other by their plain names."""
-    before = set(sys.modules)
-    monkeypatch.syspath_prepend(str(RECIPE))
-    yield
-    for name in set(sys.modules) - before:
-        if getattr(sys.modules[name], "__file__", None) and str(RECIPE) in str(
-            sys.modules[name].__file__
-        ):
-            del sys.modules[name]
+def recipe() -> Iterator[None]:
+    with importing("one_pass"):
+        yield
 
 
 def test_from_scenes_to_the_table(

@@ -62,9 +62,13 @@ def candidate_boxes(scene: Scene, proposals: np.ndarray, rng: np.random.Generato
     return np.concatenate([b.reshape(-1, 4) for b in boxes]).astype(np.float32)
 
 
-def packaged_encoder() -> LightEncoder:
-    """Return the frozen encoders of the packaged model, float32."""
+def frozen_encoder(weights: Path | None = None) -> LightEncoder:
+    """Return the frozen encoders, float32: those of a folder of converted weights, or of the packaged model."""
     encoder, prefix = LightEncoder(LightEncoderConfig()).eval(), "region_encoder.auxiliary."
+    if weights is not None:
+        encoder.classifier.load_state_dict(load_file(weights / "efficientnet_lite0.safetensors"))
+        encoder.detector.load_state_dict(load_file(weights / "nanodet.safetensors"))
+        return encoder
     stored = load_file(packaged_folder() / "model.safetensors")
     own = {k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)}
     encoder.load_state_dict({k: v.float() for k, v in own.items()})
@@ -82,12 +86,7 @@ def make_shard(number: int, args: argparse.Namespace) -> tuple[int, int]:
         lineages = args.lineages.split(",") if args.lineages else None
         concepts = None if not args.held_out_concepts else sorted(pack.held_out)
         _workers["generator"] = SceneGenerator(pack, lineages=lineages, concepts=concepts)
-        encoder = packaged_encoder()
-        if args.weights is not None:
-            file = args.weights / "efficientnet_lite0.safetensors"
-            encoder.classifier.load_state_dict(load_file(file))
-            encoder.detector.load_state_dict(load_file(args.weights / "nanodet.safetensors"))
-        encoder = encoder.to(memory_format=torch.channels_last)
+        encoder = frozen_encoder(args.weights).to(memory_format=torch.channels_last)
         _workers["encoder"] = encoder
         _workers["proposer"] = NanoDetProposer(encoder.detector, limit=2 * PROPOSALS)
         _workers["pixels"] = make_auxiliary_processor([127 / 255] * 3, [128 / 255] * 3)

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from cache_scenes import frozen_encoder
 from imagined import Imagination
-from safetensors.torch import load_file
 from samples import HOST_PIXELS, SampleMaker
 from torch import Tensor
 from torch.nn import functional as F
@@ -37,7 +37,6 @@ from fo1.models import (
 from fo1.models.encoding import RegionEmbeddings
 from fo1.models.pooling import box_embedding
 from fo1.models.processing import make_auxiliary_processor
-from fo1.pipeline.loading import packaged_folder
 from fo1.training.objective import Objective
 from fo1.training.recipe import Recipe
 from fo1.training.run import Run, run
@@ -157,18 +156,6 @@ def build_processor(tokenizer) -> FO1Processor:
         auxiliary_image_processor=make_auxiliary_processor([127 / 255] * 3, [128 / 255] * 3),
         tokenizer=tokenizer,
     )
-
-
-def load_encoders(model: FO1ForConditionalGeneration, weights: Path | None) -> None:
-    encoder = model.region_encoder.auxiliary
-    if weights is not None:
-        encoder.classifier.load_state_dict(load_file(weights / "efficientnet_lite0.safetensors"))
-        encoder.detector.load_state_dict(load_file(weights / "nanodet.safetensors"))
-        return
-    prefix = "region_encoder.auxiliary."
-    stored = load_file(packaged_folder() / "model.safetensors")
-    own = {k.removeprefix(prefix): v.float() for k, v in stored.items() if k.startswith(prefix)}
-    encoder.load_state_dict(own)
 
 
 def load_cache(folder: Path) -> list[dict]:
@@ -358,7 +345,8 @@ def make_run(args: argparse.Namespace) -> Run:
     def load() -> FO1ForConditionalGeneration:
         torch.manual_seed(args.seed)
         model = FO1ForConditionalGeneration(build_config(tokenizer))
-        load_encoders(model, args.weights)
+        encoder = frozen_encoder(args.weights)
+        model.region_encoder.auxiliary.load_state_dict(encoder.state_dict())
         with torch.no_grad():  # region embeddings start at the size of word embeddings
             projector, pooled = model.region_encoder.projector, model.region_encoder.auxiliary.width
             projector[-1].weight.mul_(0.05)

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from cache_scenes import packaged_encoder
+from cache_scenes import frozen_encoder
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
 from fo1.data.pictures import PicturePack
 from fo1.data.scenes import SceneGenerator
-from fo1.models.light_encoder import LightEncoder
+from fo1.models.light_encoder import LightEncoder, resize
 from fo1.models.objectness import STRIDES, ObjectnessHead, cell_centres
 from fo1.models.processing import make_auxiliary_processor
 
@@ -82,11 +82,12 @@ def losses_of(head: ObjectnessHead, maps: tuple[Tensor, ...], boxes: Tensor) -> 
     return (focal + 2 * placing) / max(1, int(mine.sum()))
 
 
-def views(encoder: LightEncoder, pixels: Tensor, side: int) -> tuple[tuple[Tensor, ...], float]:
-    """Return the classifier's maps at `STRIDES` of a picture brought to a long side, and the scale."""
-    scale = side / max(pixels.shape[-2:])
-    height, width = (max(32, round(own * scale / 32) * 32) for own in pixels.shape[-2:])
-    resized = F.interpolate(pixels, (height, width), mode="bilinear", antialias=True)
+def view(
+    encoder: LightEncoder, pixels: Tensor, side: int
+) -> tuple[tuple[Tensor, ...], tuple[int, int]]:
+    """Return the classifier's maps at `STRIDES` of a picture brought to a long side, and its (width, height) there."""
+    resized = resize(pixels, side)
+    height, width = resized.shape[-2:]
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         levels = encoder.classifier(resized.contiguous(memory_format=torch.channels_last))
     chosen = [own for own, stride in zip(levels, encoder.strides, strict=True) if stride in STRIDES]
@@ -101,7 +102,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=11)
     args = parser.parse_args()
     torch.manual_seed(args.seed)
-    encoder = packaged_encoder()
+    encoder = frozen_encoder()
     draw = SceneGenerator(PicturePack.open(), size=(320, 640))
     prepare = make_auxiliary_processor([127 / 255] * 3, [128 / 255] * 3)
     head = ObjectnessHead(tuple(c for s, c in encoder.classifier.config.levels if s in STRIDES))
@@ -125,7 +126,7 @@ def main() -> None:
             scene = draw(args.seed, step * args.batch + place)
             pixels = prepare(scene.image, return_tensors="pt")["pixel_values"]
             side = int(rng.choice(encoder.config.sides, p=[0.5, 0.3, 0.2]))
-            maps, (width, height) = views(encoder, pixels, side)
+            maps, (width, height) = view(encoder, pixels, side)
             true = torch.tensor([o.box for o in scene.objects]).reshape(-1, 4)
             scale = torch.tensor([width / scene.image.width, height / scene.image.height])
             loss = losses_of(head, maps, true * scale.repeat(2)) / args.batch

@@ -12,12 +12,12 @@ from fo1.errors import CheckpointError
 from fo1.models.nanodet import STRIDES, DenseDetections, NanoDet
 from fo1.models.ssd import FRAME, SSDMobileNetV2
 from fo1.proposals import get_proposer
+from fo1.proposals.base import take_turns
 from fo1.proposals.detector import (
     NanoDetProposer,
     SSDProposer,
     UnionProposer,
     read_weights,
-    take_turns,
 )
 from fo1.results import Proposals
 

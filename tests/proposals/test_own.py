@@ -1,5 +1,7 @@
 """Boxes on the maps that regions are seen with: found once, in the right frame, in turns."""
 
+import importlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from fo1.pipeline.loading import packaged_folder
 from fo1.proposals.base import take_turns
 from fo1.proposals.own import OwnProposer
 from tests import tiny
+from tests.recipes import importing
 
 SIZES = [(640, 480), (300, 900), (41, 33), (2300, 500)]
 
@@ -177,15 +180,6 @@ def test_every_thing_has_a_cell_and_the_smaller_one_wins(recipe: Any) -> None:
 
 
 @pytest.fixture
-def recipe(monkeypatch: pytest.MonkeyPatch) -> Any:
-    import importlib
-    import sys
-    from pathlib import Path
-
-    folder = Path(__file__).parents[2] / "recipes/nano"
-    monkeypatch.syspath_prepend(str(folder))
-    before = set(sys.modules)
-    yield importlib.import_module("train_objectness")
-    for name in set(sys.modules) - before:
-        if str(folder) in str(getattr(sys.modules[name], "__file__", "")):
-            del sys.modules[name]
+def recipe() -> Iterator[Any]:
+    with importing("nano"):
+        yield importlib.import_module("train_objectness")

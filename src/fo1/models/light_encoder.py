@@ -63,9 +63,9 @@ class LightEncoder(KeepsPrecision):
         dtype = next(self.classifier.parameters()).dtype
         maps: list[Tensor] = []
         for side in self.config.sides:
-            maps += self.classifier(_resize(pixel_values, side).to(dtype))
+            maps += self.classifier(resize(pixel_values, side).to(dtype))
         if self.detector is not None:
-            pixels = _resize(pixel_values, FRAME) * PIXEL_SCALE + PIXEL_MEAN
+            pixels = resize(pixel_values, FRAME) * PIXEL_SCALE + PIXEL_MEAN
             mean, std = (pixels.new_tensor(v)[:, None, None] for v in (DETECTOR_MEAN, DETECTOR_STD))
             found = self.detector(((pixels - mean) / std).to(dtype))
             maps += (*found.probabilities, *found.distances)
@@ -179,7 +179,8 @@ def _resized(size: Tensor, side: int) -> Tensor:
     return ((size * (side / size.max()) / CELL).round() * CELL).clamp(min=CELL)
 
 
-def _resize(pixels: Tensor, side: int) -> Tensor:
+def resize(pixels: Tensor, side: int) -> Tensor:
+    """Return (1, 3, h, w): a picture brought to a long side, in whole cells of the coarsest map."""
     height, width = pixels.shape[-2:]
     target = _resized(torch.tensor([width, height], dtype=torch.float32), side)
     shape = (int(target[1]), int(target[0]))

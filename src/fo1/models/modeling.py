@@ -372,14 +372,14 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
         Raises:
             ValueError: a mode that reads the prompt again from its ids, which do not hold regions.
         """
-        host = self.host_inputs(
-            input_ids, attention_mask, None, encoding, regions, region_index, inputs
-        )
         settings = copy.deepcopy(inputs.pop("generation_config", None) or self.generation_config)
         rest = settings.update(**inputs)
         for mode in ("prompt_lookup_num_tokens", "prefill_chunk_size", "assistant_model"):
             if getattr(settings, mode, None) is not None or rest.get(mode) is not None:
                 raise ValueError(f"{mode} reads the prompt without its regions; leave it out")
+        host = self.host_inputs(
+            input_ids, attention_mask, None, encoding, regions, region_index, rest
+        )
         vlm = self.pointing(self.pointables(input_ids, host["inputs_embeds"]))
         return vlm.generate(input_ids=input_ids, generation_config=settings, **host, **rest)
 

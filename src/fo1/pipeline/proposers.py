@@ -42,8 +42,10 @@ class ModelProposers:
     """
 
     def __init__(self, engine: Engine, folder: Path) -> None:
-        self._engine = engine
+        self._processor = engine.processor
         auxiliary = engine.model.region_encoder.auxiliary
+        finds = isinstance(auxiliary, LightEncoder) and auxiliary.objectness is not None
+        self._own: LightEncoder | None = auxiliary if finds else None
         self._detector: NanoDet | None = getattr(auxiliary, "detector", None)
         self._folder = folder if (folder / f"{_SSD}.safetensors").is_file() else None
         self._ssd: SSDMobileNetV2 | None = None
@@ -53,7 +55,7 @@ class ModelProposers:
     @property
     def default(self) -> str:
         """Name of the proposer that suits the model: its own boxes, or those of the detectors that have weights."""
-        if getattr(self._engine.model.region_encoder.auxiliary, "objectness", None) is not None:
+        if self._own is not None:
             return OwnProposer.name
         return _NANODET if self._detector is not None and self._folder is None else _UNION
 
@@ -82,10 +84,9 @@ class ModelProposers:
 
     def _make(self, name: str, limit: int) -> Proposer:
         if name == OwnProposer.name:
-            encoder = self._engine.model.region_encoder.auxiliary
-            if not isinstance(encoder, LightEncoder) or encoder.objectness is None:
+            if self._own is None:
                 raise InputError("this model finds no boxes of its own; choose another proposer")
-            return OwnProposer(encoder, self._engine.processor, limit)
+            return OwnProposer(self._own, self._processor, limit)
         if name == _UNION:
             return UnionProposer((self._named(_NANODET, limit), self._named(_SSD, limit)), limit)
         if name == _NANODET and self._detector is not None:

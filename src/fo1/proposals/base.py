@@ -101,6 +101,22 @@ def take_turns(parts: Sequence[Proposals]) -> tuple[Boxes, npt.NDArray[np.float3
     return boxes[order], scores[order]
 
 
+def unite(
+    parts: Sequence[Proposals], image_size: Size, source: str, *, limit: int = DEFAULT_LIMIT
+) -> Proposals:
+    """Return the best boxes of several sources, which take turns, without near copies; never none.
+
+    Args:
+        parts: of each source, best first.
+        image_size: (height, width) of the picture.
+        source: goes into the result.
+        limit: the most boxes to return.
+    """
+    boxes, scores = take_turns(parts)
+    turns = -np.arange(len(boxes), dtype=np.float32)
+    return rank_and_dedupe(boxes, scores, image_size, source, limit=limit, priority=turns)
+
+
 def whole_picture(image_size: Size, source: str) -> Proposals:
     """Return the picture itself as the one proposal, with score 0."""
     height, width = image_size

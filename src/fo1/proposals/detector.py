@@ -12,7 +12,6 @@ from importlib.resources import as_file, files
 from importlib.resources.abc import Traversable
 from typing import Generic, TypeVar
 
-import numpy as np
 import torch
 from PIL import Image
 from safetensors import SafetensorError, safe_open
@@ -26,7 +25,7 @@ from fo1.proposals.base import (
     Proposer,
     check_limit,
     rank_and_dedupe,
-    take_turns,
+    unite,
 )
 from fo1.results import Proposals
 
@@ -147,15 +146,7 @@ class UnionProposer:
     def propose(self, image: Image.Image) -> Proposals:
         """Return at most `limit` boxes, best rank first, each with the score its source gave it."""
         parts = [proposer.propose(image) for proposer in self.proposers]
-        boxes, scores = take_turns(parts)
-        return rank_and_dedupe(
-            boxes,
-            scores,
-            (image.height, image.width),
-            self.name,
-            limit=self.limit,
-            priority=-np.arange(len(boxes), dtype=np.float32),
-        )
+        return unite(parts, (image.height, image.width), self.name, limit=self.limit)
 
 
 def read_weights(

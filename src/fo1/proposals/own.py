@@ -11,7 +11,7 @@ from fo1.errors import InputError
 from fo1.geometry import Size
 from fo1.models import FO1Processor
 from fo1.models.light_encoder import LightEncoder
-from fo1.proposals.base import DEFAULT_LIMIT, check_limit, rank_and_dedupe, take_turns
+from fo1.proposals.base import DEFAULT_LIMIT, check_limit, rank_and_dedupe, unite
 from fo1.results import Proposals
 
 KEPT = 1000
@@ -68,12 +68,4 @@ class OwnProposer:
                     placed, best.values.cpu().numpy(), image_size, self.name, limit=self.limit
                 )
             )
-        boxes, scores = take_turns(parts)
-        return rank_and_dedupe(
-            boxes,
-            scores,
-            image_size,
-            self.name,
-            limit=self.limit,
-            priority=-np.arange(len(boxes), dtype=np.float32),
-        )
+        return unite(parts, image_size, self.name, limit=self.limit)
