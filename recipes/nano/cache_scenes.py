@@ -62,16 +62,22 @@ def candidate_boxes(scene: Scene, proposals: np.ndarray, rng: np.random.Generato
     return np.concatenate([b.reshape(-1, 4) for b in boxes]).astype(np.float32)
 
 
-def frozen_encoder(weights: Path | None = None) -> LightEncoder:
-    """Return the frozen encoders, float32: those of a folder of converted weights, or of the packaged model."""
-    encoder, prefix = LightEncoder(LightEncoderConfig()).eval(), "region_encoder.auxiliary."
-    if weights is not None:
-        encoder.classifier.load_state_dict(load_file(weights / "efficientnet_lite0.safetensors"))
-        encoder.detector.load_state_dict(load_file(weights / "nanodet.safetensors"))
-        return encoder
-    stored = load_file(packaged_folder() / "model.safetensors")
-    own = {k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)}
-    encoder.load_state_dict({k: v.float() for k, v in own.items()})
+def frozen_encoder(weights: Path | None = None, familiar_axes: int = 0) -> LightEncoder:
+    """Return the frozen encoders, float32: those of a folder of converted weights, or of the packaged model.
+
+    Args:
+        weights: the folder.
+        familiar_axes: see `LightEncoderConfig`; what they are is set by the training.
+    """
+    config = LightEncoderConfig(contrasts=True, familiar_axes=familiar_axes)
+    encoder = LightEncoder(config).eval()
+    stored = load_file(packaged_folder() / "model.safetensors") if weights is None else {}
+    for part, file in (("classifier", "efficientnet_lite0"), ("detector", "nanodet")):
+        start = f"region_encoder.auxiliary.{part}."
+        own = {k.removeprefix(start): v for k, v in stored.items() if k.startswith(start)}
+        if weights is not None:
+            own = load_file(weights / f"{file}.safetensors")
+        encoder.get_submodule(part).load_state_dict({k: v.float() for k, v in own.items()})
     return encoder
 
 

@@ -86,6 +86,8 @@ class Imagination:
             rng: source of chance.
         """
         raw = raw.clone()
+        finer = self.feature_width - self.head
+        raw[:, :finer] = raw[torch.from_numpy(rng.permutation(len(raw))), :finer]
         head = raw[:, self.feature_width - self.head : self.feature_width]
         detected = raw[:, self.feature_width :]
         detected.mul_(0.3)

@@ -14,12 +14,24 @@ from fo1 import layout, prompts, tags
 from fo1.data import language
 from fo1.data.sample import Dialogue, Query, Sample
 from fo1.data.scenes import Scene, SceneObject
+from fo1.evaluation.tasks.relation_questions import relation_questions
 from fo1.geometry import scale_boxes
 from fo1.lexicon import Lexicon
 from fo1.models.light_encoder import LightEncoder
 
 HOST_PIXELS = (56 * 56, 224 * 224)  # what the host sees of a picture, at least and at most
 MATCH, MISS = 0.55, 0.4  # IoU from which a region is the thing, and under which it is not
+TURNS = {
+    "describe": 2,
+    "detect": 2,
+    "count": 1,
+    "is": 1,
+    "refer": 2,
+    "similar": 1,
+    "relate": 2,
+}
+"""How often each kind of turn is drawn."""
+TURNS_PER_SCENE = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +68,7 @@ class SampleMaker:
         lexicon: Lexicon,
         vocabulary: Sequence[str],
         imagination: Imagination | None = None,
-        imagined: float = 0.45,
+        imagined: float = 0.2,
     ):
         self.encoder = encoder
         self.lexicon = lexicon
@@ -93,7 +105,7 @@ class SampleMaker:
             boxes=(scale_boxes(own, (size[1], size[0]), (image.height, image.width)),),
             features=features,
             queries=tuple(self._queries(scene, things, owner, iou, rng)),
-            dialogues=tuple(self._turns(scene, things, owner, iou, rng)),
+            dialogues=tuple(self._turns(scene, things, owner, iou, own, rng)),
             names=_region_names(things, owner, iou),
         )
 
@@ -218,18 +230,22 @@ class SampleMaker:
         return [queries[i] for i in rng.permutation(len(queries))]
 
     def _turns(
-        self, scene: Scene, things: list[Thing], owner, iou, rng: np.random.Generator
+        self, scene: Scene, things: list[Thing], owner, iou, boxes, rng: np.random.Generator
     ) -> list[Dialogue]:
         matched = {}  # object -> its region with the highest IoU
         for region in np.argsort(iou, kind="stable"):
             if iou[region] >= MATCH:
                 matched[int(owner[region])] = int(region)
         turns = []
-        for _ in range(3):
-            kind = rng.choice(["describe", "describe", "detect", "count", "is", "refer"])
-            turn = getattr(self, f"_{kind}")(scene, things, matched, owner, iou, rng)
+        share = np.array(list(TURNS.values())) / sum(TURNS.values())
+        for kind in rng.choice(list(TURNS), TURNS_PER_SCENE, p=share):
+            if kind == "relate":
+                turn = self._relate(scene, things, matched, boxes, rng)
+            else:
+                turn = getattr(self, f"_{kind}")(scene, things, matched, owner, iou, rng)
             if turn is not None:
-                turns.append(Dialogue((turn,), "general" if kind == "is" else str(kind)))
+                general = kind in ("is", "relate")
+                turns.append(Dialogue((turn,), "general" if general else str(kind)))
         return turns
 
     def _describe(self, scene, things, matched, owner, iou, rng):
@@ -290,6 +306,30 @@ class SampleMaker:
             f"{layout.query_branch(text)}{tags.region_token(matched[target])}{tags.OBJECTS_CLOSE}"
         )
         return prompts.refer(text), listed
+
+    def _similar(self, scene, things, matched, owner, iou, rng):
+        if not matched:
+            return None
+        shown = things[rng.choice(list(matched))]
+        regions = self._regions_of(shown.names[0], things, owner, iou)
+        if not regions:
+            return None
+        example = int(rng.choice(regions))
+        others = "".join(tags.region_token(r) for r in regions if r != example)
+        listed = others or tags.NONE_TEXT.lower()
+        answer = f"{layout.query_branch(shown.names[0])}{listed}{tags.OBJECTS_CLOSE}"
+        return prompts.similar(example), answer
+
+    def _relate(self, scene, things, matched, boxes, rng):
+        regions = rng.permutation(list(matched.values())).tolist()
+        names = [things[o].names[0] for r in regions for o, own in matched.items() if own == r]
+        size = (scene.image.height, scene.image.width)
+        asked = relation_questions(boxes[regions], names, names, size, rng)
+        if not asked:
+            return None
+        one = asked[rng.integers(len(asked))]
+        numbers = dict(enumerate(regions))
+        return tags.renumber(one.text, numbers), tags.renumber(one.answer, numbers)
 
 
 def _region_names(

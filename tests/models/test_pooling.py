@@ -17,6 +17,7 @@ from fo1.models.pooling import (
     apply_weights,
     axis_weights,
     box_embedding,
+    pool_contrasts,
     pool_regions,
     pool_upsampled,
     upsampling_matrix,
@@ -313,6 +314,35 @@ def test_apply_weights_is_the_double_sum() -> None:
     for n, c, y, x in np.ndindex(3, 2, 4, 5):
         expected[n, c] += rows[n, y] * columns[n, x] * feature_map[c, y, x]
     torch.testing.assert_close(apply_weights(feature_map, rows, columns), expected)
+
+
+def test_contrasts_are_the_differences_of_the_halves() -> None:
+    """Quarters one by one, by the loops; the halves' means are those of two quarters."""
+    feature_map, boxes = random_map(3, 24, 30), random_boxes(7, 24 * 4.0, 30 * 4.0)
+    found = pool_contrasts(feature_map, boxes, 4.0, 7)
+    for box, row in zip(boxes, found, strict=True):
+        x1, y1, x2, y2 = box.tolist()
+        x, y = (x1 + x2) / 2, (y1 + y2) / 2
+        parts = [(x1, y1, x, y), (x, y1, x2, y), (x1, y, x, y2), (x, y, x2, y2)]
+        ul, ur, ll, lr = (by_loops(feature_map, torch.tensor([p]), 4.0, 7)[0] for p in parts)
+        halves = [(ul + ll, ur + lr), (ul + ur, ll + lr), (ul + lr, ur + ll)]
+        slow = torch.cat([(one - other) / 4 for one, other in halves])
+        torch.testing.assert_close(row, slow.float(), atol=2e-5, rtol=1e-4)
+
+
+def test_contrasts_see_where_and_not_how_much() -> None:
+    """A brighter map changes nothing; a mirrored one turns left and right and keeps top and bottom."""
+    feature_map, box = random_map(2, 16, 16), torch.tensor([[16.0, 16.0, 48.0, 48.0]])
+    found = pool_contrasts(feature_map, box, 4.0, 7).view(3, 2)
+    brighter = pool_contrasts(feature_map + 5, box, 4.0, 7).view(3, 2)
+    torch.testing.assert_close(brighter, found, atol=1e-5, rtol=1e-4)
+    ramp = torch.arange(16.0).expand(1, 16, 16)
+    left, top, slanting = pool_contrasts(ramp, box, 4.0, 7).flatten().tolist()
+    assert left == pytest.approx(
+        -2.0, abs=1e-4
+    )  # half of the 4 cells between the quarters' middles
+    assert (top, slanting) == pytest.approx((0.0, 0.0), abs=1e-4)
+    assert pool_contrasts(feature_map, box[:0], 4.0, 7).shape == (0, 6)
 
 
 def slow_embedding(box: list[float], frame: tuple[float, float], width: int) -> list[float]:

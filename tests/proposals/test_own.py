@@ -35,8 +35,10 @@ def processor() -> FO1Processor:
 def encoder() -> LightEncoder:
     """The packaged encoders with an objectness head, of which some weights are drawn."""
     model = FO1ForConditionalGeneration.from_pretrained(packaged_folder())
-    made = LightEncoder(LightEncoderConfig(objectness_width=16)).eval()
-    made.load_state_dict(model.region_encoder.auxiliary.state_dict(), strict=False)
+    packaged = model.region_encoder.auxiliary
+    config = LightEncoderConfig.from_dict(packaged.config.to_dict() | {"objectness_width": 16})
+    made = LightEncoder(config).eval()
+    made.load_state_dict(packaged.state_dict(), strict=False)
     torch.manual_seed(0)
     for parameter in made.objectness.predict.parameters():  # type: ignore[union-attr]
         torch.nn.init.normal_(parameter, std=0.3)

@@ -78,12 +78,7 @@ def reordered(scene: Scene, order: np.typing.NDArray[np.int64]) -> Scene:
     """Return the scene whose box i has the region embedding of box order[i]."""
     regions = scene.tensors.regions
     chosen = torch.from_numpy(np.asarray(order, np.int64)).to(regions.embeddings.device)
-    dealt = RegionEmbeddings(
-        features=regions.features[chosen],
-        embeddings=regions.embeddings[chosen],
-        evidence=tuple(source[chosen] for source in regions.evidence),
-    )
-    return replace(scene, tensors=replace(scene.tensors, regions=dealt))
+    return replace(scene, tensors=replace(scene.tensors, regions=regions.select(chosen.tolist())))
 
 
 class Writer(Engine):

@@ -30,6 +30,8 @@ class LightEncoderConfig(PreTrainedConfig):
         imagenet_classes: classes of the classifier's read-out.
         coco_classes: classes of the detector's dense class maps; 0 leaves the detector out.
         objectness_width: channels of the head that finds boxes of anything on the classifier's maps; 0 leaves it out.
+        contrasts: keep how the halves of a box differ, on all maps of the classifier but the coarsest.
+        familiar_axes: directions along which a region is compared with those that the model learned from; 0 for none.
     """
 
     model_type = "fo1_light_encoder"
@@ -41,6 +43,8 @@ class LightEncoderConfig(PreTrainedConfig):
         imagenet_classes: int = 1000,
         coco_classes: int = 80,
         objectness_width: int = 0,
+        contrasts: bool = False,
+        familiar_axes: int = 0,
         **kwargs: Any,
     ):
         self.sides = list(sides)
@@ -48,6 +52,8 @@ class LightEncoderConfig(PreTrainedConfig):
         self.imagenet_classes = imagenet_classes
         self.coco_classes = coco_classes
         self.objectness_width = objectness_width
+        self.contrasts = contrasts
+        self.familiar_axes = familiar_axes
         super().__init__(**kwargs)
 
 

@@ -51,11 +51,13 @@ class RegionEmbeddings:
         features: (N, C) float32 before the projector.
         embeddings: (N, D) after it.
         evidence: per source (N, E_s) class probabilities, empty where the auxiliary encoder reads out none.
+        familiar: (N,) how much they look like what the model learned from; None where the encoder does not tell.
     """
 
     features: Tensor
     embeddings: Tensor
     evidence: tuple[Tensor, ...]
+    familiar: Tensor | None = None
 
     def select(self, rows: Sequence[int]) -> "RegionEmbeddings":
         """Return some of the regions, in the order of `rows`."""
@@ -64,13 +66,16 @@ class RegionEmbeddings:
             self.features[index],
             self.embeddings[index],
             tuple(source[index] for source in self.evidence),
+            None if self.familiar is None else self.familiar[index],
         )
 
     @classmethod
     def join(cls, parts: Sequence["RegionEmbeddings"]) -> "RegionEmbeddings":
         """Return the regions of several pictures, one after the other."""
+        familiar = [part.familiar for part in parts if part.familiar is not None]
         return cls(
             torch.cat([part.features for part in parts]),
             torch.cat([part.embeddings for part in parts]),
             tuple(map(torch.cat, zip(*(part.evidence for part in parts), strict=True))),
+            torch.cat(familiar) if len(familiar) == len(parts) else None,
         )

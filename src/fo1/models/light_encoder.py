@@ -7,7 +7,8 @@ from its dense class maps over the middle of the box. Both stand at the end of t
 
 The same maps hold boxes: the detector's, whose classes do not count, and those of a head for things of any kind.
 
-Legend: N regions, C channels, H W map size, F classifier features, E evidence classes, M boxes found.
+Legend: N regions, C channels, H W map size, F classifier features (contrasts, if kept, then means), E evidence classes,
+M boxes found.
 """
 
 import torch
@@ -16,13 +17,14 @@ from torch.nn import functional as F
 
 from fo1.models.configuration import LightEncoderConfig
 from fo1.models.efficientnet import PIXEL_MEAN, PIXEL_SCALE, EfficientNetLite, cell_offset
+from fo1.models.familiarity import Familiarity
 from fo1.models.nanodet import FRAME, DenseDetections, NanoDet, decode
 from fo1.models.nanodet import PIXEL_MEAN as DETECTOR_MEAN
 from fo1.models.nanodet import PIXEL_STD as DETECTOR_STD
 from fo1.models.nanodet import STRIDES as DETECTOR_STRIDES
 from fo1.models.objectness import STRIDES as OBJECTNESS_STRIDES
 from fo1.models.objectness import ObjectnessHead
-from fo1.models.pooling import pool_regions, pool_upsampled
+from fo1.models.pooling import pool_contrasts, pool_regions
 from fo1.models.precision import KeepsPrecision
 
 LEAST = 1e-4  # a probability p is kept as 1 + log10(p + LEAST) / 4, which lies in [0, 1]
@@ -40,12 +42,15 @@ class LightEncoder(KeepsPrecision):
         self.detector = NanoDet(config.coco_classes) if config.coco_classes else None
         levels = self.classifier.config.levels
         self.strides = tuple(stride for stride, _ in levels)
-        self.feature_width = sum(channels for _, channels in levels)
-        self.head_width = levels[-1][1]
+        *finer, self.head_width = (channels for _, channels in levels)
+        self.feature_width = sum(finer) * (1 + 3 * config.contrasts) + self.head_width
         self.objectness: ObjectnessHead | None = None
         if config.objectness_width:
             channels = tuple(c for stride, c in levels if stride in OBJECTNESS_STRIDES)
             self.objectness = ObjectnessHead(channels, config.objectness_width)
+        self.familiarity: Familiarity | None = None
+        if config.familiar_axes:
+            self.familiarity = Familiarity(sum(finer) + self.head_width, config.familiar_axes)
         self.evidence_widths = tuple(n for n in (config.imagenet_classes, config.coco_classes) if n)
         self.width = self.feature_width + sum(self.evidence_widths)
         self.feature_mean: Tensor
@@ -98,6 +103,11 @@ class LightEncoder(KeepsPrecision):
             for m, stride in zip(detected.probabilities, DETECTOR_STRIDES, strict=True)
         ]
         return torch.cat([features, torch.stack(classes).amax(0)], dim=-1)
+
+    @property
+    def finds(self) -> bool:
+        """Whether there is anything that finds boxes."""
+        return self.detector is not None or self.objectness is not None
 
     def find(self, maps: tuple[Tensor, ...]) -> list[tuple[Tensor, Tensor]]:
         """Return per source boxes (M, 4), xyxy pixels of the encoder's input, and their scores (M,) in [0, 1], float32.
@@ -152,6 +162,17 @@ class LightEncoder(KeepsPrecision):
         chance = 10 ** ((pooled[:, self.feature_width :] - 1) * 4) - LEAST
         return chance.clamp(0, 1).split(self.evidence_widths, dim=-1)
 
+    def familiar(self, pooled: Tensor) -> Tensor | None:
+        """Return (N,) in (0, 1] how much regions look like those that the model learned from; None if it does not tell.
+
+        Args:
+            pooled: (N, width), of which the means count.
+        """
+        if self.familiarity is None:
+            return None
+        means = pooled[:, : self.feature_width]
+        return self.familiarity(means[:, -self.familiarity.axes.shape[1] :])
+
     def choose_side(self, boxes: Tensor, size: Tensor) -> Tensor:
         """Return (N,) the index of the picture size on which each box is nearest to the target side."""
         sides = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1).prod(-1).sqrt()
@@ -161,9 +182,11 @@ class LightEncoder(KeepsPrecision):
 
     def _pool_classifier(self, maps: list[Tensor], boxes: Tensor, output_size: int) -> Tensor:
         # With "same" padding a cell's centre depends on the stride alone; RoIAlign here means cell i at i * stride.
+        placed = [(m, boxes - cell_offset(s), s) for m, s in zip(maps, self.strides, strict=True)]
+        contrasts = placed[:-1] if self.config.contrasts else []
         pooled = [
-            pool_upsampled([m], boxes - cell_offset(stride), stride, output_size)
-            for m, stride in zip(maps, self.strides, strict=True)
+            *(pool_contrasts(*one, output_size) for one in contrasts),
+            *(pool_regions(*one, output_size) for one in placed),
         ]
         return torch.cat(pooled, dim=-1)
 

@@ -63,7 +63,7 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
     _keep_in_fp32_modules_strict = [  # noqa: RUF012 - the library's own type
         *("score_head", "pointer", "auxiliary.classifier", "auxiliary.detector"),
         "auxiliary.objectness",
-        *("auxiliary.feature_mean", "auxiliary.feature_std"),
+        *("auxiliary.feature_mean", "auxiliary.feature_std", "auxiliary.familiarity"),
     ]
     # Their methods are called past `forward`, so each has to lie on one device; the host adds its own.
     _no_split_modules = ["RegionEncoder", "ScoreHead", "Pointer"]  # noqa: RUF012 - the library's own type
@@ -210,8 +210,11 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
         )
         read_out = getattr(encoder.auxiliary, "evidence", None)
         wanted = self.score_head is not None and self.score_head.config.evidence_sources
-        evidence = read_out(torch.cat(list(pooled))) if read_out and wanted else ()
-        return RegionEmbeddings(features, encoder.project(features), evidence)
+        if not read_out or not wanted:
+            return RegionEmbeddings(features, encoder.project(features), ())
+        own = torch.cat(list(pooled))
+        familiar = encoder.auxiliary.familiar(own)
+        return RegionEmbeddings(features, encoder.project(features), read_out(own), familiar)
 
     def fuse(
         self,

@@ -154,6 +154,41 @@ def pool_upsampled(
         return torch.cat(pooled, dim=-1)
 
 
+def pool_contrasts(feature_map: Tensor, boxes: Tensor, stride: float, output_size: int) -> Tensor:
+    """Return (N, 3 C) float32: how the halves of each box differ, left from right, top from bottom, and crosswise.
+
+    A mean over a box forgets where in it things lie; these three keep the coarsest of it (the details of a Haar
+    transform of the box's quarters).
+
+    Args:
+        feature_map: (C, H, W), any float type; weights and sum stay float32.
+        boxes: (N, 4) xyxy, pixels of the encoder's input.
+        stride: pixels per cell.
+        output_size: R, bins per axis of a quarter.
+    """
+    return haar(pool_regions(feature_map, quarters(boxes), stride, output_size))
+
+
+def quarters(boxes: Tensor) -> Tensor:
+    """Return (4 N, 4) xyxy: first the upper left quarters of all boxes, then upper right, lower left, lower right."""
+    low, high = boxes[:, :2], boxes[:, 2:]
+    middle = (low + high) / 2
+    x, y = (torch.stack([low, middle, high])[..., axis] for axis in (0, 1))
+    corners = [(x[i], y[j], x[i + 1], y[j + 1]) for j in (0, 1) for i in (0, 1)]
+    return torch.cat([torch.stack(one, dim=-1) for one in corners])
+
+
+def haar(pooled: Tensor) -> Tensor:
+    """Return (N, 3 C): the differences of what `quarters` gave, (4 N, C)."""
+    one, two, three, four = pooled.chunk(4)
+    left, top, slanting = (
+        one + three - two - four,
+        one + two - three - four,
+        one + four - two - three,
+    )
+    return torch.cat([left, top, slanting], dim=-1) / 4
+
+
 def pool_map_embedding(
     maps: Sequence[Tensor], boxes: Tensor, stride: float, output_size: int
 ) -> Tensor:

@@ -146,21 +146,33 @@ def evidence_chance(
     return chance, rival.maximum(least.expand(shape))
 
 
-def join_evidence(match: Tensor, chance: Tensor, rival: Tensor, is_name: Tensor) -> Tensor:
+def join_evidence(
+    match: Tensor,
+    chance: Tensor,
+    rival: Tensor,
+    is_name: Tensor,
+    familiar: Tensor | None = None,
+) -> Tensor:
     """Return (N, K): match probability and evidence as one.
 
-    What the encoders take for something else counts less as a match. For a name, match or evidence
-    is enough (noisy or). For an expression the evidence speaks for its noun only, so it is the
-    geometric mean of the match and of that.
+    Where a region looks like those that the score head learned from, its word counts: it learned what evidence
+    is worth there. Elsewhere match or evidence is enough for a name (noisy or), and what the encoders take for
+    something else counts less as a match. For an expression the evidence speaks for its noun only, so it is
+    the geometric mean of the match and of that.
 
     Args:
         match: (N, K) from the score head.
         chance: (N, K) from `evidence_chance`.
         rival: (N, K) from `evidence_chance`.
         is_name: (K,) whether the query is a bare name.
+        familiar: (N,) from `Familiarity`; None where nothing tells.
     """
     own = match * (1 - rival)
+    if familiar is not None:
+        own = own * familiar[:, None]
     either = 1 - (1 - own) * (1 - chance)
+    if familiar is not None:
+        either = familiar[:, None] * match + (1 - familiar[:, None]) * either
     return torch.where(is_name, either, (match * either).sqrt())
 
 

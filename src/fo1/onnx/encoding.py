@@ -29,7 +29,7 @@ from fo1.onnx.encoding_parts import (
     PlaceGraph,
     PoolGraph,
 )
-from fo1.onnx.graphs import Assembly, trace
+from fo1.onnx.graphs import Assembly, trace, written
 from fo1.onnx.resizing import preparing
 
 
@@ -57,11 +57,15 @@ def encoding(model: FO1ForConditionalGeneration, processor: FO1Processor) -> Mod
     *views, view_sizes, host_pixels, size, frame, boxes, host_boxes = graph.add(
         prepare, "picture", "boxes"
     )
-    place, pool = _placing(len(sides)), _pooling(encoder.config.output_size)
+    place, bins = _placing(len(sides)), encoder.config.output_size
+    pool = _pooling(bins)
     *placed, middle = graph.add(place, boxes, size, view_sizes)
 
     def pooled(
-        maps: Sequence[str], where: str, strides: Sequence[float], shifted: bool
+        maps: Sequence[str],
+        where: str,
+        strides: Sequence[float],
+        shifted: bool = False,
     ) -> list[str]:
         """Return what each map gives under boxes."""
         found: list[str] = []
@@ -72,21 +76,27 @@ def encoding(model: FO1ForConditionalGeneration, processor: FO1Processor) -> Mod
         return found
 
     classifier, detector = _classifying(light), _detecting(light)
-    seen = [
-        graph.join(pooled(graph.add(classifier, view), own, light.strides, True), "Concat", 1)
-        for view, own in zip(views, placed, strict=False)
-    ]
-    detected = pooled(graph.add(detector, views[-1]), middle, DETECTOR_STRIDES, False)
+    seen = []
+    for view, own in zip(views, placed, strict=False):
+        maps = graph.add(classifier, view)
+        parts = pooled(maps, own, light.strides, shifted=True)
+        if light.config.contrasts:
+            (parts_of_boxes,) = graph.add(_quartering(), own)
+            quarters = pooled(maps[:-1], parts_of_boxes, light.strides[:-1], shifted=True)
+            parts = [name for one in quarters for name in graph.add(_contrasting(), one)] + parts
+        seen.append(graph.join(parts, "Concat", 1))
+    detected = pooled(graph.add(detector, views[-1]), middle, DETECTOR_STRIDES)
     scales = SimplePyramid.scales if encoder.pyramid is not None else (1.0,)
     strides = [encoder.config.host_stride / scale for scale in scales]
     tokens, grid, *levels = graph.add(_seeing(model, processor, len(scales)), host_pixels)
-    host = graph.join(pooled(levels, host_boxes, strides, False), "Concat", 1)
+    host = graph.join(pooled(levels, host_boxes, strides), "Concat", 1)
     regions, evidence = graph.add(
         _fusing(model, len(DETECTOR_STRIDES)),
         *(graph.join(seen, "Stack", 0), graph.join(detected, "Stack", 0), host),
         *(boxes, host_boxes, size, frame),
     )
-    width, classes = encoder.config.output_width, sum(light.evidence_widths)
+    width = encoder.config.output_width
+    classes = sum(light.evidence_widths) + (light.familiarity is not None)
     return graph.model(
         {
             "image_tokens": (tokens, TensorProto.FLOAT, ("tokens", width)),
@@ -104,6 +114,48 @@ def _placing(count: int) -> ModelProto:
     example = {"boxes": torch.rand(3, 4), "size": torch.ones(2), "views": torch.ones(count, 2)}
     names = [f"boxes{number}" for number in range(count)]
     return trace(PlaceGraph(), example, names, {"boxes": {0: Dim("N")}})
+
+
+def _quartering() -> ModelProto:
+    """Return the graph of `fo1.models.pooling.quarters`."""
+    return written("""
+    quarter (float[N, 4] boxes) => (float[M, 4] parts)
+    <int64[1] zero = {0}, int64[1] one = {1}, int64[1] two = {2}, int64[1] four = {4}, float half = {0.5},
+     int64[4] upper_left = {0, 1, 2, 3}, int64[4] upper_right = {2, 1, 4, 3},
+     int64[4] lower_left = {0, 3, 2, 5}, int64[4] lower_right = {2, 3, 4, 5}>
+    {
+        near = Slice(boxes, zero, two, one)
+        far = Slice(boxes, two, four, one)
+        sum = Add(near, far)
+        middle = Mul(sum, half)
+        points = Concat<axis = 1>(near, middle, far)
+        first = Gather<axis = 1>(points, upper_left)
+        second = Gather<axis = 1>(points, upper_right)
+        third = Gather<axis = 1>(points, lower_left)
+        fourth = Gather<axis = 1>(points, lower_right)
+        parts = Concat<axis = 0>(first, second, third, fourth)
+    }""")
+
+
+def _contrasting() -> ModelProto:
+    """Return the graph of `fo1.models.pooling.haar`."""
+    return written("""
+    contrast (float[M, C] pooled) => (float[N, K] contrasts)
+    <float quarter = {0.25}>
+    {
+        one, two, three, four = Split<axis = 0, num_outputs = 4>(pooled)
+        rising = Add(one, four)
+        falling = Add(two, three)
+        left = Add(one, three)
+        right = Add(two, four)
+        upper = Add(one, two)
+        lower = Add(three, four)
+        across = Sub(left, right)
+        down = Sub(upper, lower)
+        slanting = Sub(rising, falling)
+        together = Concat<axis = 1>(across, down, slanting)
+        contrasts = Mul(together, quarter)
+    }""")
 
 
 def _pooling(output_size: int) -> ModelProto:

@@ -141,7 +141,7 @@ class FuseGraph(nn.Module):
         size: Tensor,
         frame: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Return region embeddings (N, D) and class probabilities (N, E).
+        """Return region embeddings (N, D), and class probabilities (N, E) with familiarity, if it is told, behind.
 
         Args:
             pooled: (S, N, F) the classifier's features, pooled on each of its sizes.
@@ -161,4 +161,8 @@ class FuseGraph(nn.Module):
         # Only a DaViT's frame can be that of the box embedding, and this encoder is none.
         sides: Any = (frame[0], frame[1])
         fused = self.encoder.fuse(auxiliary, host, host_boxes, sides)
-        return self.encoder.project(fused), torch.cat(light.evidence(auxiliary), dim=-1)
+        evidence = [*light.evidence(auxiliary)]
+        familiar = light.familiar(auxiliary)
+        if familiar is not None:
+            evidence.append(familiar[:, None])
+        return self.encoder.project(fused), torch.cat(evidence, dim=-1)

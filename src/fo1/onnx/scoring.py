@@ -73,7 +73,8 @@ class ScoreGraph(nn.Module):
         self.tokens = PrefixTokens.of(model, processor)
         markup = [GROUND_OPEN, GROUND_CLOSE, OBJECTS_OPEN]
         self.markup: list[int] = processor.tokenizer.convert_tokens_to_ids(markup)
-        self.widths = model.region_encoder.auxiliary.evidence_widths
+        light = model.region_encoder.auxiliary
+        self.widths, self.tells = light.evidence_widths, light.familiarity is not None
         config = model.config.score_config
         self.gains = config.evidence_gains or [1.0] * len(config.evidence_sources)
 
@@ -94,7 +95,7 @@ class ScoreGraph(nn.Module):
             image_tokens: (I, D).
             image_grid: (2,) their rows and columns.
             regions: (N, D) embeddings, N at most the number of index tokens.
-            evidence: (N, E) class probabilities.
+            evidence: (N, E) class probabilities, and familiarity behind them where the encoder tells it.
             branch_ids: (T,) token ids of the queries' branches, end to end.
             branch_owner: (T,) query of each token, counted from 0.
             classes: (K, E) 1 where a query names a class, else 0.
@@ -102,6 +103,8 @@ class ScoreGraph(nn.Module):
         """
         head = self.model.score_head
         assert head is not None
+        familiar = evidence[:, -1] if self.tells else None
+        evidence = evidence[:, : sum(self.widths)]
         embed = self.model.get_input_embeddings()
         words = embed(branch_ids)
         prefix, image_positions, first_text = self._prefix(image_tokens, image_grid, regions)
@@ -139,7 +142,7 @@ class ScoreGraph(nn.Module):
             match_evidence(evidence, classes, self.widths),
         )
         chance = evidence_chance(evidence, classes, self.widths, self.gains)
-        return join_evidence(match.sigmoid(), *chance, is_name)
+        return join_evidence(match.sigmoid(), *chance, is_name, familiar)
 
     def _prefix(
         self, image_tokens: Tensor, grid: Tensor, regions: Tensor
@@ -184,7 +187,7 @@ def scoring(model: FO1ForConditionalGeneration, processor: FO1Processor) -> Mode
         "image_tokens": torch.rand(tokens, width),
         "image_grid": torch.tensor([2, 3]),
         "regions": torch.rand(regions, width),
-        "evidence": torch.rand(regions, classes),
+        "evidence": torch.rand(regions, classes + module.tells),
         "branch_ids": torch.arange(length),
         "branch_owner": torch.tensor([0] * 4 + [1] * 5),
         "classes": torch.zeros(queries, classes),

@@ -244,7 +244,8 @@ class Engine:
         if regions.evidence and self.lexicon is not None:
             chance = evidence_chance(regions.evidence, classes, self._gains())
             names = [self.lexicon.is_name(query) for query in queries]
-            match = join_evidence(match, *chance, torch.tensor(names, device=match.device))
+            is_name = torch.tensor(names, device=match.device)
+            match = join_evidence(match, *chance, is_name, regions.familiar)
         return match.float().cpu().numpy()
 
     def _prefix(self, scene: SceneTensors, regions: tuple[int, ...]) -> Prefix:
@@ -290,7 +291,8 @@ class Engine:
         fit = head.name_logits(chosen.embeddings, words, evidence).sigmoid()
         if chosen.evidence:
             chance = evidence_chance(chosen.evidence, vocabulary.classes, self._gains())
-            fit = join_evidence(fit, *chance, torch.tensor(True, device=fit.device))
+            is_name = torch.tensor(True, device=fit.device)
+            fit = join_evidence(fit, *chance, is_name, chosen.familiar)
         return vocabulary.names, fit.float().cpu().numpy()
 
     @torch.inference_mode()
