@@ -25,6 +25,7 @@ from PIL import Image
 from fo1 import FO1
 from fo1.data.pictures import PicturePack
 from fo1.data.scenes import HELD_OUT_LINEAGE, SceneGenerator
+from fo1.errors import InputError
 from fo1.geometry import box_iou, xywh_to_xyxy
 from fo1.proposals import Proposer, names
 
@@ -39,7 +40,7 @@ def main() -> None:
     parser.add_argument("annotations", type=Path, nargs="?")
     parser.add_argument("pictures", type=Path, nargs="?")
     parser.add_argument("--scenes", type=int, help="draw so many scenes in place of pictures")
-    parser.add_argument("--proposer", action="append", choices=names(), help="repeat; default all")
+    parser.add_argument("--proposer", action="append", choices=names(), help="repeat; default all that the model has")
     parser.add_argument("--model", default="nano", help="whose boxes `own` are")
     parser.add_argument("--threads", type=int, action="append", help="repeat; default 1")
     options = parser.parse_args()
@@ -58,7 +59,11 @@ def main() -> None:
     sys.stdout.write(f"| proposer | {' | '.join(head)} | boxes |\n")
     sys.stdout.write("|---" * (len(head) + 2) + "|\n")
     for name in options.proposer or names():
-        proposer = model.get_proposer(name, limit=max(BUDGETS))
+        try:
+            proposer = model.get_proposer(name, limit=max(BUDGETS))
+        except InputError as error:
+            sys.stderr.write(f"{name} is left out: {error}\n")
+            continue
         recalls, mean_boxes = measure(proposer, truth, pictures)
         cells = [f"{recall:.3f}" for recall in recalls]
         cells += [f"{milliseconds(proposer, pictures, number):.0f}" for number in threads]
