@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from fo1.layout import Turn, build_prompt
-from fo1.models import FO1ForConditionalGeneration, FO1Processor, LightEncoderConfig
+from fo1.models import FO1Config, FO1ForConditionalGeneration, FO1Processor
 from fo1.pipeline.loading import packaged_folder
 
 SIDE, PATCH = 56, 28
@@ -70,7 +70,9 @@ def build(folder: Path) -> tuple[FO1ForConditionalGeneration, FO1Processor]:
         vlm,
         tokenizer=AutoTokenizer.from_pretrained(folder),
         image_processor=pixels,
-        auxiliary_config=LightEncoderConfig(),
+        auxiliary_config=FO1Config.from_pretrained(
+            packaged_folder()
+        ).region_config.auxiliary_config,
         score=False,
         num_region_tokens=16,
         use_pyramid=False,

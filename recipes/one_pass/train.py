@@ -25,7 +25,6 @@ from fo1.models import (
     FO1Config,
     FO1ForConditionalGeneration,
     FO1Processor,
-    LightEncoderConfig,
     RegionEncoderConfig,
     ScoreHeadConfig,
 )
@@ -91,7 +90,7 @@ def build_model(seed: int) -> FO1ForConditionalGeneration:
         FO1Config(
             vlm_config=Qwen2_5_VLConfig(**host),
             region_config=RegionEncoderConfig(
-                auxiliary_config=LightEncoderConfig(),
+                auxiliary_config=whole.config.region_config.auxiliary_config,
                 host_width=64,
                 host_stride=14,
                 host_levels=2,
