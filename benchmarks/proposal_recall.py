@@ -40,7 +40,12 @@ def main() -> None:
     parser.add_argument("annotations", type=Path, nargs="?")
     parser.add_argument("pictures", type=Path, nargs="?")
     parser.add_argument("--scenes", type=int, help="draw so many scenes in place of pictures")
-    parser.add_argument("--proposer", action="append", choices=names(), help="repeat; default all that the model has")
+    parser.add_argument(
+        "--proposer",
+        action="append",
+        choices=names(),
+        help="repeat; default all that the model has",
+    )
     parser.add_argument("--model", default="nano", help="whose boxes `own` are")
     parser.add_argument("--threads", type=int, action="append", help="repeat; default 1")
     options = parser.parse_args()
