@@ -1,6 +1,6 @@
 """Photographs and boxes as nano has them, named by what installs here in place of it.
 
-    python benchmarks/alternatives.py photos/open.json --text-encoder DIR [--proposer own]
+    python benchmarks/alternatives.py photos/open.json --text-encoder DIR [--proposer NAME]
 
 Nothing is trained. All rank the same boxes under all names of the set, keep what nano keeps (copies are left out) and
 multiply by the box's score in the same way; "true boxes" are scored alone.
@@ -31,7 +31,9 @@ from fo1 import FO1
 from fo1.evaluation.detection.federated import Found, average_precision, false_positives, judge
 from fo1.evaluation.detection.photo_set import Photo, PhotoSet, load_photo_set
 from fo1.evaluation.metrics.estimates import Floats, estimate, resampling
+from fo1.evaluation.metrics.sentence_similarity import SentenceEncoder
 from fo1.lexicon import Lexicon
+from fo1.models import ScoreHeadConfig
 from fo1.models.frames import letterbox
 from fo1.models.nanodet import FRAME, PIXEL_MEAN, PIXEL_STD, NanoDet, decode
 from fo1.models.scoring import evidence_chance
@@ -42,7 +44,6 @@ Scorer = Callable[[Scene], Floats]
 """Takes a scene and returns (N, K) in [0, 1]."""
 RESAMPLES = 1000
 BEST = 10
-GAIN = (1.0, 2.0)
 
 
 class Scorers:
@@ -50,13 +51,18 @@ class Scorers:
 
     Args:
         names: K of them.
+        config: of nano's score head.
         text_encoder: folder of a sentence encoder.
     """
 
-    def __init__(self, names: Sequence[str], text_encoder: Path | None) -> None:
+    def __init__(
+        self, names: Sequence[str], config: ScoreHeadConfig, text_encoder: Path | None
+    ) -> None:
         self.names = list(names)
+        self.gains = config.evidence_gains
         lexicon = Lexicon.load()
-        self.classes = [[lexicon.classes(n, s) for n in names] for s in ("imagenet", "coco")]
+        sources = config.evidence_sources
+        self.classes = [[lexicon.classes(name, source) for name in names] for source in sources]
         self.all: dict[str, Scorer] = {
             "nano": lambda scene: scene.scores(self.names),
             "evidence alone": self.evidence,
@@ -64,13 +70,16 @@ class Scorers:
         }
         if text_encoder is not None:
             spoken = [terms[0] for terms in lexicon.terms("imagenet")]
-            vectors = sentence_vectors([*spoken, *names], text_encoder)
-            self.of_classes, self.of_names = vectors[: len(spoken)], vectors[len(spoken) :]
+            encode = SentenceEncoder(text_encoder)
+            self.of_classes, self.of_names = (
+                torch.from_numpy(encode([f"a photo of a {text}" for text in texts])).float()
+                for texts in (spoken, names)
+            )
             self.all["ConSE"] = self.conse
 
     def evidence(self, scene: Scene) -> Floats:
         """Return the frozen encoders' word alone."""
-        return evidence_chance(scene.tensors.regions.evidence, self.classes, GAIN)[0].numpy()
+        return evidence_chance(scene.tensors.regions.evidence, self.classes, self.gains)[0].numpy()
 
     def lexicon(self, scene: Scene) -> Floats:
         """Return the sum over the ImageNet classes that a name holds."""
@@ -83,18 +92,6 @@ class Scorers:
         best = scene.tensors.regions.evidence[0].topk(BEST)
         mean = (best.values[..., None] * self.of_classes[best.indices]).sum(1)
         return ((F.normalize(mean, dim=-1) @ self.of_names.T + 1) / 2).numpy()
-
-
-def sentence_vectors(texts: Sequence[str], folder: Path) -> torch.Tensor:
-    """Return (M, D) unit vectors, mean of the last states."""
-    from transformers import AutoModel, AutoTokenizer
-
-    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder)
-    given = tokenizer([f"a photo of a {text}" for text in texts], padding=True, return_tensors="pt")
-    with torch.no_grad():
-        states = model(**given).last_hidden_state
-    mask = given["attention_mask"][..., None].float()
-    return F.normalize((states * mask).sum(1) / mask.sum(1), dim=-1)
 
 
 def detections(scene: Scene, match: Floats) -> Found:
@@ -159,7 +156,8 @@ def main() -> None:
     options = parser.parse_args()
     photos, model = load_photo_set(options.photos), FO1.from_pretrained()
     weights = resampling(len(photos.photos), RESAMPLES)
-    scorers = Scorers(photos.names, options.text_encoder)
+    config = model.engine.model.config.score_config
+    scorers = Scorers(photos.names, config, options.text_encoder)
     images = [Image.open(photo.path).convert("RGB") for photo in photos.photos]
     proposed, given, seconds = [], [], []
     for image, photo in zip(images, photos.photos, strict=True):

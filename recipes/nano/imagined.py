@@ -87,8 +87,9 @@ class Imagination:
         """
         raw = raw.clone()
         finer = self.feature_width - self.head
+        # Low-level features of another region: with its own they would show the drawing under a photograph's name.
         raw[:, :finer] = raw[torch.from_numpy(rng.permutation(len(raw))), :finer]
-        head = raw[:, self.feature_width - self.head : self.feature_width]
+        head = raw[:, finer : self.feature_width]
         detected = raw[:, self.feature_width :]
         detected.mul_(0.3)
         count, classes = len(raw), detected.shape[1]

@@ -321,8 +321,8 @@ class SampleMaker:
         return prompts.similar(example), answer
 
     def _relate(self, scene, things, matched, boxes, rng):
-        regions = rng.permutation(list(matched.values())).tolist()
-        names = [things[o].names[0] for r in regions for o, own in matched.items() if own == r]
+        objects = rng.permutation(list(matched)).tolist()
+        regions, names = [matched[o] for o in objects], [things[o].names[0] for o in objects]
         size = (scene.image.height, scene.image.width)
         asked = relation_questions(boxes[regions], names, names, size, rng)
         if not asked:

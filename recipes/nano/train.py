@@ -35,6 +35,7 @@ from fo1.models import (
     ScoreHeadConfig,
 )
 from fo1.models.encoding import RegionEmbeddings
+from fo1.models.light_encoder import LightEncoder
 from fo1.models.pooling import box_embedding
 from fo1.models.processing import make_auxiliary_processor
 from fo1.training.objective import Objective
@@ -171,9 +172,8 @@ def load_cache(folder: Path) -> list[dict]:
     ]
 
 
-def set_statistics(model: FO1ForConditionalGeneration, records: list[dict]) -> Tensor:
+def set_statistics(encoder: LightEncoder, records: list[dict]) -> Tensor:
     """Store mean, spread and distances of the classifier's features; return the covariance of its head's."""
-    encoder = model.region_encoder.auxiliary
     raw = torch.cat([r["raw"][:, : encoder.feature_width].float() for r in records[:1500]])
     encoder.feature_mean.copy_(raw.mean(0))
     encoder.feature_std.copy_(raw.std(0) + 1e-3)
@@ -349,24 +349,21 @@ def make_run(args: argparse.Namespace) -> Run:
     """Return the run of the given folders."""
     tokenizer = AutoTokenizer.from_pretrained(args.tokenizer)
     processor, lexicon, pack = build_processor(tokenizer), Lexicon.load(), PicturePack.open()
-    records = load_cache(args.cache)
+    records, config = load_cache(args.cache), build_config(tokenizer)
+    encoder = frozen_encoder(args.weights, FAMILIAR_AXES)
+    covariance = set_statistics(encoder, records)
 
     def load() -> FO1ForConditionalGeneration:
         torch.manual_seed(args.seed)
-        model = FO1ForConditionalGeneration(build_config(tokenizer))
-        encoder = frozen_encoder(args.weights, FAMILIAR_AXES)
+        model = FO1ForConditionalGeneration(config)
         model.region_encoder.auxiliary.load_state_dict(encoder.state_dict())
         with torch.no_grad():  # region embeddings start at the size of word embeddings
-            projector, pooled = model.region_encoder.projector, model.region_encoder.auxiliary.width
-            projector[0].weight.mul_(0.05)
+            weight = model.region_encoder.projector[0].weight
+            weight.mul_(0.05)
+            weight[:, encoder.width :] = 0  # host maps join once the auxiliary features speak
             model.score_head.words_scale.fill_(WORDS_SCALE)
-            projector[0].weight[:, pooled:] = 0  # host maps join once the auxiliary features speak
-        set_statistics(model, records)
         return model
 
-    model = load()
-    covariance = set_statistics(model, records)
-    encoder = model.region_encoder.auxiliary
     drawn = [n for c in pack.concepts.values() if not c.held_out for n in c.names]
     maker = SampleMaker(encoder, lexicon, drawn, Imagination(encoder, lexicon, covariance))
     vocabulary = make_vocabulary(pack, lexicon)
@@ -400,7 +397,7 @@ def make_run(args: argparse.Namespace) -> Run:
         draw=draw,
         collator=Collator(
             processor,
-            repeat_regions=model.config.repeat_regions,
+            repeat_regions=config.repeat_regions,
             lexicon=lexicon,
             sources=SOURCES,
         ),

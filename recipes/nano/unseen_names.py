@@ -16,8 +16,9 @@ import torch
 from cache_scenes import frozen_encoder
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoTokenizer
 
+from fo1.evaluation.metrics.sentence_similarity import SentenceEncoder
 from fo1.models.light_encoder import LightEncoder
 from fo1.pipeline.loading import packaged_folder
 
@@ -63,12 +64,7 @@ class TextEncoder(nn.Module):
 
     def __init__(self, names: Sequence[str], folder: Path):
         super().__init__()
-        tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder)
-        with torch.no_grad():
-            given = tokenizer(list(names), padding=True, return_tensors="pt")
-            states = model(**given).last_hidden_state
-            mask = given["attention_mask"][..., None].float()
-            vectors = F.normalize((states * mask).sum(1) / mask.sum(1), dim=-1)
+        vectors = torch.from_numpy(SentenceEncoder(folder)(names)).float()
         self.vectors = vectors - vectors.mean(0)
         self.width = vectors.shape[1]
 

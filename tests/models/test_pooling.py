@@ -331,7 +331,7 @@ def test_contrasts_are_the_differences_of_the_halves() -> None:
 
 
 def test_contrasts_see_where_and_not_how_much() -> None:
-    """A brighter map changes nothing; a mirrored one turns left and right and keeps top and bottom."""
+    """A brighter map changes nothing; on a ramp only left and right differ."""
     feature_map, box = random_map(2, 16, 16), torch.tensor([[16.0, 16.0, 48.0, 48.0]])
     found = pool_contrasts(feature_map, box, 4.0, 7).view(3, 2)
     brighter = pool_contrasts(feature_map + 5, box, 4.0, 7).view(3, 2)

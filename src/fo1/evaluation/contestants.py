@@ -76,9 +76,8 @@ def swapped(scene: Scene, rng: np.random.Generator, before: Prediction | None = 
 
 def reordered(scene: Scene, order: np.typing.NDArray[np.int64]) -> Scene:
     """Return the scene whose box i has the region embedding of box order[i]."""
-    regions = scene.tensors.regions
-    chosen = torch.from_numpy(np.asarray(order, np.int64)).to(regions.embeddings.device)
-    return replace(scene, tensors=replace(scene.tensors, regions=regions.select(chosen.tolist())))
+    dealt = scene.tensors.regions.select(order.tolist())
+    return replace(scene, tensors=replace(scene.tensors, regions=dealt))
 
 
 class Writer(Engine):

@@ -104,11 +104,6 @@ class LightEncoder(KeepsPrecision):
         ]
         return torch.cat([features, torch.stack(classes).amax(0)], dim=-1)
 
-    @property
-    def finds(self) -> bool:
-        """Whether there is anything that finds boxes."""
-        return self.detector is not None or self.objectness is not None
-
     def find(self, maps: tuple[Tensor, ...]) -> list[tuple[Tensor, Tensor]]:
         """Return per source boxes (M, 4), xyxy pixels of the encoder's input, and their scores (M,) in [0, 1], float32.
 

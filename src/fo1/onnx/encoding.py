@@ -57,15 +57,11 @@ def encoding(model: FO1ForConditionalGeneration, processor: FO1Processor) -> Mod
     *views, view_sizes, host_pixels, size, frame, boxes, host_boxes = graph.add(
         prepare, "picture", "boxes"
     )
-    place, bins = _placing(len(sides)), encoder.config.output_size
-    pool = _pooling(bins)
+    place, pool = _placing(len(sides)), _pooling(encoder.config.output_size)
     *placed, middle = graph.add(place, boxes, size, view_sizes)
 
     def pooled(
-        maps: Sequence[str],
-        where: str,
-        strides: Sequence[float],
-        shifted: bool = False,
+        maps: Sequence[str], where: str, strides: Sequence[float], shifted: bool = False
     ) -> list[str]:
         """Return what each map gives under boxes."""
         found: list[str] = []
@@ -76,14 +72,15 @@ def encoding(model: FO1ForConditionalGeneration, processor: FO1Processor) -> Mod
         return found
 
     classifier, detector = _classifying(light), _detecting(light)
+    quarter, contrast = _quartering(), _contrasting()
     seen = []
     for view, own in zip(views, placed, strict=False):
         maps = graph.add(classifier, view)
         parts = pooled(maps, own, light.strides, shifted=True)
         if light.config.contrasts:
-            (parts_of_boxes,) = graph.add(_quartering(), own)
-            quarters = pooled(maps[:-1], parts_of_boxes, light.strides[:-1], shifted=True)
-            parts = [name for one in quarters for name in graph.add(_contrasting(), one)] + parts
+            (quarters,) = graph.add(quarter, own)
+            finer = pooled(maps[:-1], quarters, light.strides[:-1], shifted=True)
+            parts = [name for one in finer for name in graph.add(contrast, one)] + parts
         seen.append(graph.join(parts, "Concat", 1))
     detected = pooled(graph.add(detector, views[-1]), middle, DETECTOR_STRIDES)
     scales = SimplePyramid.scales if encoder.pyramid is not None else (1.0,)

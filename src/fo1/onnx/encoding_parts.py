@@ -161,8 +161,6 @@ class FuseGraph(nn.Module):
         # Only a DaViT's frame can be that of the box embedding, and this encoder is none.
         sides: Any = (frame[0], frame[1])
         fused = self.encoder.fuse(auxiliary, host, host_boxes, sides)
-        evidence = [*light.evidence(auxiliary)]
         familiar = light.familiar(auxiliary)
-        if familiar is not None:
-            evidence.append(familiar[:, None])
-        return self.encoder.project(fused), torch.cat(evidence, dim=-1)
+        told = () if familiar is None else (familiar[:, None],)
+        return self.encoder.project(fused), torch.cat([*light.evidence(auxiliary), *told], dim=-1)
