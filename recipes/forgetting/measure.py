@@ -1,6 +1,6 @@
 """Measures the claims on the runs of train.py and prints the table of docs/claims.md.
 
-python recipes/claims/measure.py --work work --out runs
+python recipes/forgetting/measure.py --work work --out runs
 """
 
 import argparse

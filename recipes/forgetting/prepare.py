@@ -1,6 +1,6 @@
 """Makes what the claims are tried on: the language model's weights, drawn scenes, answers of the untouched model.
 
-    python recipes/claims/prepare.py --gguf FILE --out work      needs the package gguf for the first step
+    python recipes/forgetting/prepare.py --gguf FILE --out work      needs the package gguf for the first step
 
 A part that exists is kept. Of the answers only whole ones are kept: those cut off would teach to stop anywhere.
 """

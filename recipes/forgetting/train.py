@@ -1,6 +1,6 @@
 """Trains what the claims are measured on: stage 1 once, then stage 2 without and with general data.
 
-    python recipes/claims/train.py --work work --out runs
+    python recipes/forgetting/train.py --work work --out runs
 
 Measuring is `measure.py`. A run that ended is not repeated; a stopped one goes on.
 """

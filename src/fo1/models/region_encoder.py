@@ -84,12 +84,17 @@ def make_projector(kind: str, width_in: int, width_out: int) -> nn.Sequential:
 
 
 class RegionEncoder(nn.Module):
-    """Turns boxes into region embeddings from one or two sets of feature maps."""
+    """Turns boxes into region embeddings from one or two sets of feature maps.
 
-    def __init__(self, config: RegionEncoderConfig):
+    Args:
+        config: settings.
+        auxiliary: an encoder of your own, in place of the one that the settings name.
+    """
+
+    def __init__(self, config: RegionEncoderConfig, auxiliary: nn.Module | None = None):
         super().__init__()
         self.config = config
-        self.auxiliary: Any = _make_auxiliary(config)  # an AuxiliaryEncoder or None
+        self.auxiliary: Any = auxiliary or _make_auxiliary(config)  # an AuxiliaryEncoder or None
         self.pyramid = (
             SimplePyramid(config.host_width, config.pyramid_width)
             if config.use_host and config.use_pyramid

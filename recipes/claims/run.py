@@ -1,0 +1,108 @@
+"""Makes the trainings of docs/claims.md and keeps their figures in recipes/claims/figures.jsonl.
+
+    python recipes/claims/run.py --out OUT                  all; several such processes share the work
+    python recipes/claims/run.py --out OUT --claims 2 3     those of two claims
+
+What was made before is not made again, and a stopped training goes on. Tables: tables.py.
+"""
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from claims import wanted
+from study import Study, Training
+
+from fo1.formats.beside import write_beside
+
+FIGURES = Path(__file__).with_name("figures.jsonl")
+CLAIMS = (1, 2, 3, 4, 5, 6)
+
+
+@contextmanager
+def alone(folder: Path, name: str) -> Iterator[bool]:
+    """Yield whether no other living process is at it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = folder / name
+    if lock.exists() and not _lives(lock.read_text(encoding="utf-8")):
+        lock.unlink(missing_ok=True)
+    try:
+        with lock.open("x", encoding="utf-8") as opened:
+            opened.write(str(os.getpid()))
+    except FileExistsError:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.unlink()
+
+
+def _lives(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    return True
+
+
+def work(study: Study, claims: tuple[int, ...]) -> None:
+    """Make all trainings of some claims, in the company of other processes."""
+    left = True
+    while left:
+        left = waiting = False
+        for training in wanted(study, claims):
+            if training is None:
+                left = waiting = True
+            elif not study.file(training).exists():
+                left = True
+                if _make(study, training):
+                    break  # a rate may be chosen now
+                waiting = True
+        if waiting:
+            time.sleep(5)
+
+
+def _make(study: Study, training: Training) -> bool:
+    """Make a training, or its host; return False where another process is at it."""
+    locks, host = study.out / "locks", f"host-{training.family}-{training.held_out}"
+    if training.host == "trained" and not study.has_host(training):
+        with alone(locks, host) as free:
+            if free:
+                study.train_host(training.family, training.held_out)
+            return free
+    with alone(locks, training.name) as free:
+        if free:
+            begun = time.monotonic()
+            found = study.figures(training)
+            score = found.get("own boxes", {}).get("f1@0.5", float("nan"))
+            told = f"{score:.3f} F1, {found['naming']:.3f} named"
+            print(f"{training.name}: {told}, {time.monotonic() - begun:.0f} s", flush=True)
+        return free
+
+
+def collect(study: Study) -> None:
+    """Write the figures of all trainings beside this file."""
+    files = sorted((study.out / "figures").glob("*.json"))
+    lines = [json.dumps(json.loads(one.read_text(encoding="utf-8"))) for one in files]
+    write_beside(FIGURES, "".join(f"{line}\n" for line in lines))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--claims", type=int, nargs="+", choices=CLAIMS, default=CLAIMS)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    study = Study(args.out)
+    work(study, tuple(args.claims))
+    collect(study)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,344 @@
+"""Prints the tables and verdicts of docs/claims.md from the figures of run.py.
+
+    python recipes/claims/tables.py              all
+    python recipes/claims/tables.py --claim 2    those of one claim
+
+Legend: a row is an arm, a figure the mean over the rounds, in points, with the 95 % interval of a mean (Student's t).
+"""
+
+import argparse
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from claims import COORDINATES, FAMILIES, WAYS, amounts, compared
+from run import CLAIMS, FIGURES
+from scenes import LINEAGES
+from study import AMOUNTS, ARMS, MIDDLE, RATES, TUNED_IN, Training
+
+STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
+"""97.5 % quantile of Student's t by number of rounds."""
+Figure = Callable[[Mapping[str, Any]], float]
+
+
+def f1(found: Mapping[str, Any]) -> float:
+    """Return F1 with own boxes."""
+    return found["own boxes"]["f1@0.5"]
+
+
+def f1_true(found: Mapping[str, Any]) -> float:
+    """Return F1 with the true boxes as regions."""
+    return found["true boxes"]["f1@0.5"]
+
+
+def named(found: Mapping[str, Any]) -> float:
+    """Return the share of true boxes that are named right."""
+    return found["naming"]
+
+
+def kept(found: Mapping[str, Any]) -> float:
+    """Return what is left of the host's own F1 in digits."""
+    return found["host's own boxes"]["f1@0.5"]
+
+
+def rejection(found: Mapping[str, Any]) -> float:
+    """Return AUROC of presence."""
+    return found["own boxes"]["presence auroc"]
+
+
+def false_at_recall(found: Mapping[str, Any]) -> float:
+    """Return the share of absent names above the threshold that 90 % of the present ones pass."""
+    return found["own boxes"]["false at recall 0.9"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """A mean over rounds with its interval, in points."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Mean":
+        """Return the mean of some shares."""
+        points = 100 * np.array(values, float)
+        half = STUDENT[len(points)] * points.std(ddof=1) / math.sqrt(len(points))
+        return cls(float(points.mean()), float(points.mean() - half), float(points.mean() + half))
+
+    def __str__(self) -> str:
+        return f"{self.value:.1f} [{self.low:.1f}, {self.high:.1f}]"
+
+
+class Figures:
+    """All figures by training.
+
+    Args:
+        rows: as run.py wrote them.
+    """
+
+    def __init__(self, rows: Sequence[Mapping[str, Any]]):
+        self.rows = {Training(**row["training"]): row for row in rows}
+
+    def rate(self, training: Training) -> float | None:
+        """Return the rate that was chosen for an arm; None if that is not known yet."""
+        stage_1 = training.plan == "stage 1"
+        scores: dict[float, float] = {}
+        for rate in RATES:
+            row = self.rows.get(replace(training, held_out=TUNED_IN, amount=MIDDLE, rate=rate))
+            if row is None:
+                return None
+            scores[rate] = row["check"]["naming"] if stage_1 else row["check"]["f1@0.5"]
+        return max(RATES, key=lambda rate: scores[rate])
+
+    def rounds(self, training: Training, amount: int) -> list[Mapping[str, Any]] | None:
+        """Return the figures of all rounds of an arm, None where some are missing."""
+        rate = self.rate(training)
+        if rate is None:
+            return None
+        wanted = [replace(training, held_out=one, amount=amount, rate=rate) for one in LINEAGES]
+        found = [self.rows.get(one) for one in wanted]
+        return None if None in found else [row for row in found if row is not None]
+
+    def mean(self, training: Training, figure: Figure, amount: int = MIDDLE) -> Mean | None:
+        """Return a figure of an arm."""
+        rows = self.rounds(training, amount)
+        return rows and Mean.of([figure(row) for row in rows])
+
+    def difference(
+        self, ours: Training, theirs: Training, figure: Figure, amount: int = MIDDLE
+    ) -> Mean | None:
+        """Return how much larger a figure is in one arm than in another, round by round."""
+        pairs = self.rounds(ours, amount), self.rounds(theirs, amount)
+        if pairs[0] is None or pairs[1] is None:
+            return None
+        return Mean.of([figure(a) - figure(b) for a, b in zip(*pairs, strict=True)])
+
+
+def verdict(difference: Mean | None, least: float) -> str:
+    """Return what a difference says of a hypothesis that it is at least so large, in points."""
+    if difference is None:
+        return "not run"
+    if difference.low > 0 and difference.value >= least:
+        said = "**holds**"
+    elif difference.high < least:
+        said = "**fails**"
+    else:
+        said = "**open**"
+    return f"{said}: {difference} (at least {least:g})"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Return Markdown; None is a dash."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(
+        "| " + " | ".join("-" if cell is None else str(cell) for cell in line) + " |"
+        for line in lines
+    )
+
+
+def claim_1(figures: Figures) -> str:
+    """Return region reference against coordinates."""
+    arms = compared(1)
+    rows: list[list[Any]] = []
+    for name, one in arms.items():
+        own = [figures.mean(one, f1, a) if a in amounts(1, one) else None for a in AMOUNTS]
+        fine = figures.mean(one, lambda row: row["own boxes"]["f1@0.75"])
+        tokens = {"digits": 8, "bins": 4, "regions": 1}[ARMS[one.arm].notation]
+        rows.append([name, *own, fine, tokens, figures.mean(one, named), figures.rate(one)])
+    true = [figures.mean(arms["regions"], f1_true, amount) for amount in AMOUNTS]
+    rows.append(["regions, true boxes", *true, *[None] * 4])
+    reach = figures.mean(arms["regions"], lambda row: row["own boxes"]["reachable"])
+    header = [
+        "arm",
+        *(f"F1, {amount} scenes" for amount in AMOUNTS),
+        "F1 at IoU .75",
+        "tokens a box",
+        "naming",
+        "rate",
+    ]
+    alone = [name for name in WAYS if name != "regions" and "proposals" not in name]
+    written = [f"{name}, proposals" for name in COORDINATES]
+
+    def lead(over: Sequence[str], amount: int = MIDDLE) -> Mean | None:
+        best = _best(figures, [arms[name] for name in over], amount)
+        return best and figures.difference(arms["regions"], best, f1, amount)
+
+    ends = [
+        _leads(figures, arms, [*alone, *written], amount) for amount in (AMOUNTS[0], AMOUNTS[-1])
+    ]
+    trend = ends[0] and ends[1] and Mean.of([a - b for a, b in zip(*ends, strict=True)])
+    return "\n\n".join(
+        [
+            table(header, rows),
+            f"Things with a box among the 24: {reach}.",
+            _verdicts(
+                {
+                    "1a. Over the best arm without proposals": (lead(alone), 10),
+                    "1b. Over the best arm with proposals as text": (lead(written), 5),
+                    "1c. Lead at 75 scenes less that at 1,200": (trend, 5),
+                }
+            ),
+        ]
+    )
+
+
+def _best(figures: Figures, arms: Sequence[Training], amount: int) -> Training | None:
+    means = {one: figures.mean(one, f1, amount) for one in arms}
+    known = {one: mean.value for one, mean in means.items() if mean is not None}
+    return max(known, key=lambda one: known[one]) if len(known) == len(arms) else None
+
+
+def _leads(
+    figures: Figures, arms: Mapping[str, Training], over: Sequence[str], amount: int
+) -> list[float] | None:
+    best = _best(figures, [arms[name] for name in over], amount)
+    ours = figures.rounds(arms["regions"], amount)
+    theirs = best and figures.rounds(best, amount)
+    return ours and theirs and [f1(a) - f1(b) for a, b in zip(ours, theirs, strict=True)]
+
+
+def claim_2(figures: Figures) -> str:
+    """Return the parts of the region encoder."""
+    arms = compared(2)
+    rows = []
+    for name, one in arms.items():
+        found = figures.rounds(one, MIDDLE)
+        size = found and f"{found[0]['parameters']['region_encoder'] / 1000:.0f} k"
+        against = None if name == "regions" else figures.difference(one, arms["regions"], named)
+        rows.append(
+            [
+                name,
+                size,
+                figures.mean(one, named),
+                against,
+                figures.mean(one, f1),
+                figures.rate(one),
+            ]
+        )
+    header = ["arm", "parameters", "naming", "against the whole", "F1", "rate"]
+
+    def worth(ours: str, theirs: str, figure: Figure) -> Mean | None:
+        return figures.difference(arms[ours], arms[theirs], figure)
+
+    parts = {
+        "pyramid": ("regions", "no pyramid"),
+        "box embedding": ("regions", "no box embedding"),
+        "7 bins for 2": ("regions", "2 bins"),
+        "concatenation for mean": ("wide pyramid, concat", "wide pyramid, mean"),
+    }
+    verdicts: dict[str, tuple[Mean | None, float]] = {
+        "2a. Naming, both over auxiliary only": (worth("regions", "auxiliary only", named), 2),
+        "2b. Naming, both over host only": (worth("regions", "host only", named), 5),
+    }
+    for part, (ours, theirs) in parts.items():
+        verdicts[f"2c. Naming, {part}"] = (worth(ours, theirs, named), 2)
+        verdicts[f"2c. F1, {part}"] = (worth(ours, theirs, f1), 2)
+    verdicts["2c. Naming, 14 bins for 7 (expected not to)"] = (
+        worth("14 bins", "regions", named),
+        2,
+    )
+    return table(header, rows) + "\n\n" + _verdicts(verdicts)
+
+
+def claim_3(figures: Figures) -> str:
+    """Return two stages against one."""
+    arms = compared(3)
+    rows = [
+        [name, *(figures.mean(one, figure) for figure in (f1, named, kept)), figures.rate(one)]
+        for name, one in arms.items()
+    ]
+    two, one, random = arms["two stages"], arms["one stage"], arms["two stages, random host"]
+    return (
+        table(["arm", "F1", "naming", "host's own F1 in digits", "rate"], rows)
+        + "\n\n"
+        + _verdicts(
+            {
+                "3a. F1, two stages over one": (figures.difference(two, one, f1), 3),
+                "3b. Host's own F1, two stages over one": (figures.difference(two, one, kept), 3),
+                "3c. F1, trained host over random": (figures.difference(two, random, f1), 10),
+            }
+        )
+    )
+
+
+def claim_4(figures: Figures) -> str:
+    """Return absent names."""
+    arms = compared(4)
+    rows = [
+        [
+            label,
+            figures.mean(one, rejection),
+            figures.mean(one, false_at_recall),
+            figures.mean(one, lambda row: row["own boxes"]["absent answered"]),
+            figures.mean(one, f1),
+            figures.rate(one),
+        ]
+        for label, one in zip(("None", "silence", "no negatives"), arms.values(), strict=True)
+    ]
+    header = [
+        "absent names are",
+        "AUROC",
+        "false at 90 % recall",
+        "answered with boxes",
+        "F1",
+        "rate",
+    ]
+    whole, silence, without = arms.values()
+    less = figures.difference(silence, whole, false_at_recall)
+    return (
+        table(header, rows)
+        + "\n\n"
+        + _verdicts(
+            {
+                "4a. AUROC over silence": (figures.difference(whole, silence, rejection), 2),
+                "4a. False positives, silence over None": (less, 5),
+                "4b. AUROC over no negatives": (figures.difference(whole, without, rejection), 10),
+            }
+        )
+    )
+
+
+def claim_6(figures: Figures) -> str:
+    """Return three families."""
+    arms = compared(6)
+    rows = [[name, figures.mean(one, named), figures.rate(one)] for name, one in arms.items()]
+    lines = []
+    for place, first in enumerate(FAMILIES):
+        for second in FAMILIES[place + 1 :]:
+            gap = figures.difference(arms[first], arms[second], named)
+            if gap is None:
+                said = "not run"
+            elif max(abs(gap.low), abs(gap.high)) <= 5:
+                said = f"**holds**: {gap} (within 5)"
+            elif gap.low > 5 or gap.high < -5:
+                said = f"**fails**: {gap} (within 5)"
+            else:
+                said = f"**open**: {gap} (within 5)"
+            lines.append(f"- 6a. {first} less {second}: {said}")
+    return table(["host", "naming after stage 1", "rate"], rows) + "\n\n" + "\n".join(lines)
+
+
+def _verdicts(said: Mapping[str, tuple[Mean | None, float]]) -> str:
+    return "\n".join(f"- {name}: {verdict(*one)}" for name, one in said.items())
+
+
+TABLES = {1: claim_1, 2: claim_2, 3: claim_3, 4: claim_4, 6: claim_6}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--claim", type=int, choices=CLAIMS)
+    args = parser.parse_args()
+    lines = FIGURES.read_text(encoding="utf-8").splitlines()
+    figures = Figures([json.loads(line) for line in lines])
+    for claim, made in TABLES.items():
+        if args.claim in (None, claim):
+            print(f"## Claim {claim}\n\n{made(figures)}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,270 @@
+"""The trainings of docs/claims.md from scenes to figures, at a size at which nothing is learned; arms say the truth."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from fo1.geometry import box_iou
+from tests.recipes import importing
+
+PARTS = {"base": 2, "train": 3, "check": 1, "test": 2}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Scenes of all lineages, few of each."""
+    with importing("claims"), pytest.MonkeyPatch.context() as patch:
+        import scenes  # pyright: ignore[reportMissingImports]
+        import study  # pyright: ignore[reportMissingImports]
+
+        patch.setattr(scenes, "PARTS", PARTS)
+        patch.setattr(scenes, "PROPOSED", {"base": 0, "train": 6, "check": 6, "test": 6})
+        for name, value in (("HOST_STEPS", 2), ("STEPS", 2), ("BATCH", 2)):
+            patch.setattr(study, name, value)
+        yield tmp_path_factory.mktemp("claims")
+
+
+def test_a_round_never_shows_the_lineage_it_is_measured_on(folder: Path) -> None:
+    import scenes  # pyright: ignore[reportMissingImports]
+
+    test = scenes.of_round("test", "noto", folder)
+    train = scenes.of_round("train", "noto", folder)
+    own = scenes.scenes("test", "noto", folder / "scenes")
+    assert [one.names for one in test] == [one.names for one in own]
+    assert len(train) == PARTS["train"] * (len(scenes.LINEAGES) - 1)
+    others = {
+        lineage: scenes.scenes("train", lineage, folder / "scenes") for lineage in scenes.LINEAGES
+    }
+    turns = [others[name][place] for place in range(3) for name in scenes.LINEAGES[1:]]
+    assert all((a.objects == b.objects).all() for a, b in zip(train, turns, strict=True))
+    for scene in train:
+        assert set(scene.names) <= set(scenes.vocabulary())
+        assert (scene.boxes >= 0).all()
+        assert (scene.boxes <= 1).all()
+        for level, most in enumerate(scenes.JITTERS):
+            moved = scene.boxes[scene.of_kind("jitter", level)]
+            sides = np.tile(scene.objects[:, 2:] - scene.objects[:, :2], 2)
+            assert (abs(moved - scene.objects) <= most * sides / 2 + 1e-6).all()
+        overlap = box_iou(scene.boxes[scene.of_kind("other")], scene.objects)
+        assert (overlap < 0.2).all()
+
+
+def test_axes_keep_what_varies(folder: Path) -> None:
+    import scenes  # pyright: ignore[reportMissingImports]
+
+    torch.manual_seed(0)
+    wide = torch.randn(500, 3) @ torch.randn(3, 40) + 0.01 * torch.randn(500, 40)
+    axes = scenes.Axes.of(wide, 3)
+    known = axes(wide).float()
+    again = torch.linalg.lstsq(known, (wide - wide.mean(0)) / wide.std(0)).solution
+    rest = (wide - wide.mean(0)) / wide.std(0) - known @ again
+    assert float(rest.std()) < 0.05
+    assert math.isclose(float((known**2).mean()), 1, rel_tol=0.02)
+
+
+@pytest.mark.parametrize("name", ["digits", "bins", "bins, proposals", "digits, auxiliary"])
+def test_what_is_written_in_coordinates_is_read_again(folder: Path, name: str) -> None:
+    import arms  # pyright: ignore[reportMissingImports]
+    import scenes  # pyright: ignore[reportMissingImports]
+    import study  # pyright: ignore[reportMissingImports]
+
+    shown = scenes.of_round("train", "noto", folder)
+    draw = arms.Draw(study.ARMS[name], shown, scenes.vocabulary(), 0)
+    for index in range(12):
+        sample = draw(index)
+        scene = next(one for one in shown if one.cells is sample.images[0].patches)
+        for dialogue in sample.dialogues:
+            ((asked, answer),) = dialogue.turns
+            label = asked.split(" ", 1)[1]
+            if dialogue.task != "detect":
+                assert answer in scene.names
+                continue
+            found = arms.read_boxes(answer, study.ARMS[name], scene.objects)
+            true = scene.objects[[own == label for own in scene.names]]
+            assert len(found) == len(true)
+            if len(true):
+                assert (box_iou(found, true).max(0) > 0.8).all()
+        assert bool(sample.preface) == ("proposals" in name)
+        assert len(sample.boxes[0]) == (scenes.GRID**2 if "auxiliary" in name else 0)
+
+
+@pytest.mark.parametrize("notation", ["digits", "bins", "regions"])
+def test_tables_are_answered_from_what_stands_in_them(folder: Path, notation: str) -> None:
+    import arms  # pyright: ignore[reportMissingImports]
+    import scenes  # pyright: ignore[reportMissingImports]
+
+    draw = arms.Tables(notation, scenes.vocabulary(), 0)
+    arm = arms.Arm(notation)
+    absent = 0
+    for index in range(8):
+        sample = draw(index)
+        regions = [own[0] if own else "" for own in sample.names]
+        for dialogue in sample.dialogues:
+            ((asked, answer),) = dialogue.turns
+            text = asked.split(" ", 1)[1]
+            if notation == "regions":
+                listed = [place for place, name in enumerate(regions) if name == text]
+                absent += dialogue.task == "detect" and not listed
+                if dialogue.task == "detect":
+                    assert list(arms.regions_in(answer)) == listed
+                else:
+                    assert regions[arms.regions_in(text)[0]] == answer
+            elif dialogue.task == "detect":
+                found = arms.read_boxes(answer, arm, np.zeros((0, 4)))
+                assert len(found) == sample.preface.count(text)
+                for box in found:
+                    assert f"{arms.write_box(box, notation)}{text}" in sample.preface
+            else:
+                assert f"{text}{answer}" in sample.preface
+        assert bool(sample.preface) == (notation != "regions") == (not sample.names)
+    assert (absent > 0) == (notation == "regions")
+
+
+def test_copied_regions_look_like_their_names(folder: Path) -> None:
+    import arms  # pyright: ignore[reportMissingImports]
+    import hosts  # pyright: ignore[reportMissingImports]
+    import scenes  # pyright: ignore[reportMissingImports]
+
+    processor = hosts.build_processor("qwen2_5_vl")
+    model = hosts.build_model("qwen2_5_vl", processor, {}, 0, True, 0)
+    sample = arms.Tables("regions", scenes.vocabulary(), 0)(1)
+    seen = scenes.of_round("base", "noto", folder)
+    picture = arms.Draw(arms.Arm("digits"), seen, scenes.vocabulary(), 0)(0)
+    objective = hosts.Copying(model, processor)
+    batch = arms.ArmCollator(processor)([picture, sample])
+    encoding, regions = objective.encode(batch)
+    assert len(encoding.host.tokens) == 2
+    assert len(regions.embeddings) == len(sample.names)
+    table = model.get_input_embeddings().weight.detach()
+    for own, embedding in zip(sample.names, regions.embeddings.detach(), strict=True):
+        ids = processor.token_ids(own[0] if own else hosts.NOTHING)
+        word = table[ids].mean(0)
+        assert float((embedding - word).std() / table[ids].mean(0).std()) < 1
+    losses = objective(batch)
+    assert torch.isfinite(losses["lm"])
+
+
+def test_regions_stand_for_the_things_that_are_asked(folder: Path) -> None:
+    import arms  # pyright: ignore[reportMissingImports]
+    import scenes  # pyright: ignore[reportMissingImports]
+    import study  # pyright: ignore[reportMissingImports]
+
+    shown = scenes.of_round("train", "noto", folder)
+    for name, silent in (("regions", False), ("silence", True), ("no negatives", False)):
+        draw = arms.Draw(study.ARMS[name], shown, scenes.vocabulary(), 0)
+        absent = 0
+        for index in range(12):
+            sample = draw(index)
+            scene = next(one for one in shown if one.cells is sample.images[0].patches)
+            for dialogue in sample.dialogues:
+                ((asked, answer),) = dialogue.turns
+                label = asked.split(" ", 1)[1]
+                if dialogue.task == "detect":
+                    found = arms.read_boxes(answer, study.ARMS[name], sample.boxes[0])
+                    true = scene.objects[[own == label for own in scene.names]]
+                    assert all(
+                        box_iou(found[None, k], true).max() >= 0.5 for k in range(len(found))
+                    )
+                    absent += label not in scene.names
+                    assert not silent or answer or not len(found)
+        assert (absent == 0) == (name == "no negatives")
+
+
+def test_tallies_match_each_thing_once(folder: Path) -> None:
+    import measures  # pyright: ignore[reportMissingImports]
+
+    true = np.float32([[0, 0, 0.2, 0.2], [0.5, 0.5, 0.7, 0.7]])
+    found = np.float32([[0, 0, 0.2, 0.2], [0, 0, 0.2, 0.19], [0.9, 0.9, 1, 1]])
+    one = measures.tally(found, true, 0.5)
+    assert (one.right, one.listed, one.true) == (1, 3, 2)
+    assert measures.f1([one]) == pytest.approx(2 / 5)
+    assert measures.tally(found[:0], true, 0.5).right == 0
+    figures = measures.rejection(np.array([3.0, 2, 1, 0]), np.array([True, True, False, True]))
+    assert figures["presence auroc"] == pytest.approx(2 / 3)
+    assert figures["false at recall 0.9"] == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"arm": "regions"},
+        {"arm": "bins, proposals"},
+        {"arm": "digits, auxiliary"},
+        {"arm": "host only"},
+        {"arm": "regions", "plan": "two stages"},
+        {"arm": "regions", "plan": "stage 1", "family": "llava"},
+        {"arm": "regions", "plan": "stage 1", "family": "qwen3_5"},
+    ],
+    ids=lambda one: "-".join(one.values()),
+)
+def test_a_training_ends_in_figures(folder: Path, options: dict[str, Any]) -> None:
+    import study  # pyright: ignore[reportMissingImports]
+
+    own = study.Study(folder)
+    training = replace(study.Training("regions", study.TUNED_IN), **options)
+    own.train_host(training.family, training.held_out)
+    found = own.figures(training)
+    assert found == own.figures(training)  # read, not made again
+    by_region = study.ARMS[training.arm].by_region
+    assert 0 <= found["naming"] <= 1
+    if training.plan == "stage 1":
+        assert 0 <= found["check"]["naming"] <= 1
+    else:
+        for boxes in ("own boxes", "check", *(["true boxes"] if by_region else [])):
+            assert 0 <= found[boxes]["f1@0.5"] <= 1
+            assert 0 <= found[boxes]["presence auroc"] <= 1
+    assert not own.run_of(training).out.exists()
+
+
+def test_tables_tell_what_holds(folder: Path) -> None:
+    import tables  # pyright: ignore[reportMissingImports]
+    from claims import compared, wanted  # pyright: ignore[reportMissingImports]
+    from study import LINEAGES, RATES, Study, Training  # pyright: ignore[reportMissingImports]
+
+    rng = np.random.default_rng(0)
+    rows = []
+    level = {"regions": 0.8, "silence": 0.5, "no negatives": 0.79}
+    for arm in ("regions", "silence", "no negatives"):
+        for held_out in LINEAGES:
+            for rate in RATES:
+                value = level[arm] + 0.01 * rng.random() - 0.1 * (rate != RATES[0])
+                lists = {
+                    "f1@0.5": value,
+                    "f1@0.75": value,
+                    "reachable": value,
+                    "presence auroc": value,
+                    "false at recall 0.9": 1 - value,
+                    "absent answered": 0.1,
+                }
+                training = {"arm": arm, "held_out": held_out, "rate": rate}
+                rows.append(
+                    {
+                        "training": training,
+                        "own boxes": lists,
+                        "true boxes": lists,
+                        "check": lists,
+                        "naming": value,
+                    }
+                )
+    figures = tables.Figures(rows)
+    whole, silence, _ = compared(4).values()
+    assert figures.rate(whole) == RATES[0]
+    difference = figures.difference(whole, silence, tables.rejection)
+    assert difference.low < 30 < difference.high
+    assert "**holds**" in tables.verdict(difference, 2)
+    assert "**fails**" in tables.verdict(difference, 50)
+    said = tables.claim_4(figures)
+    assert said.count("holds") == 2
+    assert said.count("fails") == 1
+    assert "not run" in tables.claim_1(figures)
+    mean = tables.Mean.of([0.1, 0.2, 0.3])
+    assert mean.high - mean.value == pytest.approx(4.303 * 10 / math.sqrt(3), rel=1e-3)
+    todo = list(wanted(Study(folder / "nothing"), (1,)))
+    assert None in todo
+    assert Training("digits", "twemoji", rate=RATES[2]) in todo
