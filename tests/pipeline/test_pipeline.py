@@ -469,6 +469,43 @@ def test_every_verb_takes_pictures(seeing: FO1) -> None:
     assert seeing.similar(picture, 1, **options).image_size == (112, 140)
 
 
+ASK = {
+    "detect": lambda asked, *scene: asked.detect(*scene, ["cat", "dog"], 0.0),
+    "refer": lambda asked, *scene: asked.refer(*scene, "cat", 0.0),
+    "count": lambda asked, *scene: asked.count(*scene, "cat", 0.0),
+    "describe": lambda asked, *scene: asked.describe(*scene, [0, 2]),
+    "read": lambda asked, *scene: asked.read(*scene, [1]),
+    "ground": lambda asked, *scene: asked.ground(*scene),
+    "similar": lambda asked, *scene: asked.similar(*scene, 1),
+    "ask": lambda asked, *scene: asked.ask(*scene, "why is <region1> wet?"),
+}
+
+
+@pytest.mark.parametrize("ask", ASK.values(), ids=ASK)
+def test_a_scene_is_asked_about_its_own_regions(scoring: FO1, monkeypatch, ask: Any) -> None:
+    scenes = [scene_of(scoring), scene_of(scoring, 4, seed=1)]
+    expected = [ask(scene) for scene in scenes]
+
+    def encode(*_: Any, **__: Any) -> None:
+        raise AssertionError("the scenes are encoded")
+
+    monkeypatch.setattr(FO1, "encode", encode)
+    assert repr(ask(scoring, scenes[0])) == repr(expected[0])
+    assert repr(ask(scoring, scenes)) == repr(expected)
+
+
+def test_a_scene_gets_the_regions_that_a_verb_is_given(scoring: FO1) -> None:
+    scene, others = scene_of(scoring), tiny.boxes(5, *SIZE, seed=3)
+    assert len(scoring.detect(scene, "cat", 0.0, boxes=others)) == 5
+    found = scoring.detect([scene, scene], "cat", 0.0, boxes=[others, None], batch_size=2)
+    assert [len(one) for one in found] == [5, 3]
+    assert [said.region for said in scoring.read(scene, [50], proposer="grid")] == [50]
+    assert len(scoring.read(scene, limit=2)) == 2
+    other = front(scoring.engine.model)
+    with pytest.raises(InputError, match="encode the picture again"):
+        other.detect(scene, "cat")
+
+
 # Boxes that nobody gave.
 
 

@@ -23,7 +23,7 @@ from fo1.pipeline.request import GIVEN
 from fo1.pipeline.rows import PictureTensors
 from fo1.pipeline.scene import Scene
 from fo1.pipeline.side_by_side import Item, Result, side_by_side
-from fo1.pipeline.verbs import Boxes, Verbs
+from fo1.pipeline.verbs import Boxes, One, Verbs
 from fo1.proposals import Proposer
 from fo1.proposals.base import DEFAULT_LIMIT
 from fo1.proposals.own import OwnProposer
@@ -34,7 +34,8 @@ class FO1(Verbs):
     """A loaded model. `encode` makes a `Scene`; the verbs do that and ask, in one call.
 
     All verbs take one picture or several and, besides what they ask, the options `boxes`, `proposer`
-    and `limit` of `encode`, and `batch_size`, the pictures that are answered in one pass (1).
+    and `limit` of `encode`, and `batch_size`, the pictures that are answered in one pass (1). A scene
+    is a picture with regions: without these options the verbs ask about those.
 
     Several threads may share one object.
     """
@@ -158,7 +159,7 @@ class FO1(Verbs):
 
     def encode(
         self,
-        image: "ImageSource | Scene",
+        image: One,
         boxes: Boxes | None = None,
         *,
         proposer: str | Proposer | None = None,
@@ -258,11 +259,17 @@ class FO1(Verbs):
             return [encode(item) for item in items]
         return side_by_side(encode, items, self.device)
 
+    def _encoded(self, image: One, boxes: Boxes | None = None, **options: Any) -> Scene:
+        others = [boxes, *options.values()]
+        if isinstance(image, Scene) and all(option is None for option in others):
+            return self._own(image)
+        return self.encode(image, boxes, **options)
+
     def _encode_all(
-        self, pictures: Sequence[tuple[ImageSource, Any]], options: dict[str, Any]
+        self, pictures: Sequence[tuple[One, Any]], options: dict[str, Any]
     ) -> list[Scene]:
         return self.encode_side_by_side(
-            lambda pair: self.encode(*pair, **options), pictures, options.get("proposer")
+            lambda pair: self._encoded(*pair, **options), pictures, options.get("proposer")
         )
 
     def _scene(self, image: Any, boxes: Any) -> Scene:

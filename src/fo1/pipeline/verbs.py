@@ -23,8 +23,9 @@ from fo1.proposals import Proposer
 from fo1.proposals.base import DEFAULT_LIMIT
 from fo1.results import Answer, Detections, Proposals, RegionText
 
-Several: TypeAlias = Iterable[ImageSource]
-OneOrSeveral: TypeAlias = "ImageSource | Several"
+One: TypeAlias = "ImageSource | Scene"
+Several: TypeAlias = "Iterable[One]"
+OneOrSeveral: TypeAlias = "One | Several"
 Boxes: TypeAlias = npt.ArrayLike | Proposals
 Texts: TypeAlias = tuple[RegionText, ...]
 Result = TypeVar("Result")
@@ -52,12 +53,15 @@ class EncodeOptions(TypedDict, total=False):
 
 
 class Verbs(ABC):
-    """What can be asked of pictures: one gives one result, several (also a generator) a list."""
+    """What can be asked of pictures: one gives one result, several (also a generator) a list.
+
+    A scene is asked about its own regions, unless boxes, a proposer or a limit ask for others.
+    """
 
     @abstractmethod
     def encode(
         self,
-        image: ImageSource,
+        image: One,
         boxes: Boxes | None = None,
         *,
         proposer: str | Proposer | None = None,
@@ -68,7 +72,7 @@ class Verbs(ABC):
     @overload
     def detect(
         self,
-        images: ImageSource,
+        images: One,
         names: str | Sequence[str],
         threshold: float | None = None,
         **options: Unpack[EncodeOptions],
@@ -95,7 +99,7 @@ class Verbs(ABC):
     @overload
     def refer(
         self,
-        images: ImageSource,
+        images: One,
         expression: str,
         threshold: float | None = None,
         **options: Unpack[EncodeOptions],
@@ -122,7 +126,7 @@ class Verbs(ABC):
     @overload
     def count(
         self,
-        images: ImageSource,
+        images: One,
         noun: str,
         threshold: float | None = None,
         **options: Unpack[EncodeOptions],
@@ -149,7 +153,7 @@ class Verbs(ABC):
     @overload
     def describe(
         self,
-        images: ImageSource,
+        images: One,
         regions: Iterable[int] | None = None,
         detail: Detail = "brief",
         **options: Unpack[EncodeOptions],
@@ -176,7 +180,7 @@ class Verbs(ABC):
     @overload
     def read(
         self,
-        images: ImageSource,
+        images: One,
         regions: Iterable[int] | None = None,
         **options: Unpack[EncodeOptions],
     ) -> Texts: ...
@@ -198,7 +202,7 @@ class Verbs(ABC):
         return self._each(images, request, _texts, options)
 
     @overload
-    def ground(self, images: ImageSource, **options: Unpack[EncodeOptions]) -> Answer: ...
+    def ground(self, images: One, **options: Unpack[EncodeOptions]) -> Answer: ...
     @overload
     def ground(self, images: Several, **options: Unpack[EncodeOptions]) -> list[Answer]: ...
     def ground(
@@ -211,7 +215,7 @@ class Verbs(ABC):
     @overload
     def similar(
         self,
-        images: ImageSource,
+        images: One,
         region: int,
         threshold: float | None = None,
         **options: Unpack[EncodeOptions],
@@ -238,7 +242,7 @@ class Verbs(ABC):
     @overload
     def ask(
         self,
-        images: ImageSource,
+        images: One,
         question: str,
         think: bool = False,
         **options: Unpack[EncodeOptions],
@@ -263,8 +267,12 @@ class Verbs(ABC):
         return self._each(images, request, as_answer, options)
 
     @abstractmethod
+    def _encoded(self, image: One, boxes: Boxes | None = None, **options: Any) -> Scene:
+        """Return the scene that a verb asks about: a scene as it is if no other regions are asked for."""
+
+    @abstractmethod
     def _encode_all(
-        self, pictures: Sequence[tuple[ImageSource, Any]], options: dict[str, Any]
+        self, pictures: Sequence[tuple[One, Any]], options: dict[str, Any]
     ) -> list[Scene]:
         """Return the scenes of several pictures with their boxes."""
 
@@ -277,7 +285,7 @@ class Verbs(ABC):
     ) -> Result | list[Result]:
         """Return the result of each picture, or of the one picture."""
         if isinstance(images, _ONE_PICTURE) or not isinstance(images, Iterable):
-            scene = self.encode(cast("ImageSource", images), **_without(options, "batch_size"))
+            scene = self._encoded(cast("One", images), **_without(options, "batch_size"))
             return result(answer([scene], request)[0])
         size = options.get("batch_size", 1)
         if size < 1:
@@ -291,7 +299,7 @@ class Verbs(ABC):
         return results
 
 
-def _with_boxes(images: Several, boxes: Any) -> Iterator[tuple[ImageSource, Any]]:
+def _with_boxes(images: Several, boxes: Any) -> Iterator[tuple[One, Any]]:
     """Return each picture with its boxes; without boxes, pictures are taken as they are needed."""
     if boxes is None:
         return zip(images, repeat(None), strict=False)
