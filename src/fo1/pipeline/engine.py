@@ -33,6 +33,7 @@ from fo1.models.drafting import Drafter
 from fo1.models.encoding import PictureEncoding, RegionEmbeddings
 from fo1.models.prefix import Prefix, continue_prefix, read_prefix
 from fo1.models.processing import pad_left
+from fo1.models.recorders import without_recorders
 from fo1.models.scoring import Branches, evidence_chance, join_evidence, match_evidence
 from fo1.pipeline.memory import Memory
 from fo1.pipeline.rows import (
@@ -384,6 +385,11 @@ class Engine:
     def _padded(self, ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         padded, mask = pad_left(ids, self.processor.tokenizer.pad_token_id)
         return padded.to(self.model.device), mask.to(self.model.device)
+
+    def __reduce__(self) -> tuple[type["Engine"], tuple[object, ...]]:
+        """Return what copies and pickle need; hooks that the host put on itself are left behind."""
+        kept = self.processor, self.lexicon, self.vocabulary, self.memory
+        return Engine, (self.name, without_recorders(self.model), *kept)
 
     def _decode(self, ids: Sequence[int]) -> str:
         return self.processor.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)

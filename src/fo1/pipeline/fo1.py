@@ -37,7 +37,7 @@ class FO1(Verbs):
     and `limit` of `encode`, and `batch_size`, the pictures that are answered in one pass (1). A scene
     is a picture with regions: without these options the verbs ask about those.
 
-    Several threads may share one object.
+    Several threads may share one object. Copies and pickles hold the weights, but nothing that was kept of pictures.
     """
 
     def __init__(

@@ -42,6 +42,7 @@ class ModelProposers:
     """
 
     def __init__(self, engine: Engine, folder: Path) -> None:
+        self._of = engine, folder
         self._processor = engine.processor
         auxiliary = engine.model.region_encoder.auxiliary
         finds = isinstance(auxiliary, LightEncoder) and auxiliary.objectness is not None
@@ -96,3 +97,7 @@ class ModelProposers:
             self._ssd = self._ssd or SSDProposer.load(self._folder).model
             return SSDProposer(self._ssd, limit)
         return get_proposer(name, limit=limit)
+
+    def __reduce__(self) -> tuple[type["ModelProposers"], tuple[Engine, Path]]:
+        """Let copies make their proposers, and a lock, of their own."""
+        return ModelProposers, self._of
