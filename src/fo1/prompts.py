@@ -70,7 +70,7 @@ def detect(names: Sequence[str]) -> str:
         >>> detect(["cat", "coffee cup"])
         'Please detect cat, coffee cup in this image. Answer the question with object indexes.'
     """
-    given = [names] if isinstance(names, str) else list(names)
+    given = as_queries(names)
     if not given:
         raise QueryError("no names to detect; give at least one, for example detect(['cat'])")
     return _DETECT.format(", ".join(dict.fromkeys(clean_name(name) for name in given)))
@@ -128,6 +128,13 @@ def ask(text: str, *, num_regions: int | None = None, think: bool = False) -> st
         check_regions(regions_in(text), num_regions)
     question = neutralise(text.strip(), keep_regions=True)
     return _REASON.format(question) if think else question
+
+
+def as_queries(names: str | Iterable[str]) -> tuple[str, ...]:
+    """Return one string or several as a tuple; what is neither is told when it is read."""
+    if isinstance(names, str) or not isinstance(names, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        return (names,)
+    return tuple(names)
 
 
 def clean_name(name: str) -> str:

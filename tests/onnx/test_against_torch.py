@@ -133,6 +133,8 @@ def test_thresholds_and_queries_are_refused_as_torch_does(graphs: Any, nano: Any
         {"names": ["cup"], "threshold": "x"},
         {"names": []},
         {"names": [""]},
+        {"names": None},
+        {"names": 3},
     ):
         told = []
         for model in (graphs, nano):

@@ -506,6 +506,13 @@ def test_a_scene_gets_the_regions_that_a_verb_is_given(scoring: FO1) -> None:
         other.detect(scene, "cat")
 
 
+@pytest.mark.parametrize("size", ["8", 1.5, None, 0, -1])
+def test_unusable_batch_sizes(scoring: FO1, size: Any) -> None:
+    for images in (tiny.picture(*SIZE), [tiny.picture(*SIZE)], []):
+        with pytest.raises(InputError, match=f"batch_size is {size!r}; give a whole number"):
+            scoring.detect(images, "cat", boxes=[], batch_size=size)
+
+
 # Boxes that nobody gave.
 
 
@@ -529,8 +536,43 @@ def test_proposals(scoring: FO1) -> None:
     for limit in (0, "3", 1.5):
         with pytest.raises(InputError, match=f"limit is {limit!r}"):
             scoring.encode(picture, limit=limit)
+    assert scoring.encode(picture, limit=np.int64(3)).regions.shape == (3, 4)
+    with pytest.raises(InputError, match="limit is '3'"):
+        scoring.get_proposer("grid", limit="3")
     with pytest.raises(InputError, match="boxes and a proposer"):
         scoring.encode(picture, [], proposer="grid")
+
+
+class Nameless:
+    def propose(self, image: Image.Image) -> list[object]:
+        return []
+
+
+class Wordless:
+    name = "wordless"
+
+
+class Careless(Nameless, Wordless):
+    pass
+
+
+@pytest.mark.parametrize("proposer", [3, Nameless(), Wordless(), Careless, ["grid"]])
+def test_unusable_proposers(scoring: FO1, proposer: Any) -> None:
+    picture, told = tiny.picture(*SIZE), r"proposer is .*; give a name .* a method propose\(image\)"
+    for use in (
+        lambda: scoring.detect([picture, picture], "cat", proposer=proposer, batch_size=2),
+        lambda: scoring.propose(picture, proposer=proposer),
+        lambda: FO1.from_pretrained("nowhere", proposer=proposer),
+        lambda: FO1(scoring.engine, Path("nowhere"), proposer=proposer),
+    ):
+        with pytest.raises(InputError, match=told) as caught:
+            use()
+        assert "\n" not in str(caught.value)
+
+
+def test_a_proposer_that_gives_something_else(scoring: FO1) -> None:
+    with pytest.raises(InputError, match="'wordless' gave a list; have it return Proposals"):
+        scoring.propose(tiny.picture(*SIZE), proposer=Careless())
 
 
 def test_a_model_that_sees_with_the_detector_proposes_with_it(seeing: FO1, tmp_path: Path) -> None:

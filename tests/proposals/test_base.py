@@ -59,7 +59,7 @@ def test_when_nothing_is_left_the_whole_picture_is_proposed(boxes) -> None:
 
 
 def test_wrong_use_names_the_cure() -> None:
-    with pytest.raises(InputError, match="limit is 0 proposals; give 1 or more"):
+    with pytest.raises(InputError, match="limit is 0 proposals; give a whole number, 1 or more"):
         check_limit(0)
     with pytest.raises(InputError, match="limit is -1"):
         get_proposer("grid", limit=-1)

@@ -16,7 +16,7 @@ from fo1.errors import CheckpointError, MissingExtraError, QueryError
 from fo1.geometry import check_boxes
 from fo1.imaging import ImageSource, load_image
 from fo1.lexicon import Lexicon
-from fo1.prompts import clean_name
+from fo1.prompts import as_queries, clean_name
 from fo1.results import Detections, Proposals
 from fo1.selection import best_first, check_threshold, fuse
 from fo1.tiles import split
@@ -90,8 +90,7 @@ class OnnxModel:
         if threshold is not None:
             check_threshold(threshold)
         picture = load_image(image)
-        given = [names] if isinstance(names, str) else list(names)
-        queries = list(dict.fromkeys(clean_name(name) for name in given))
+        queries = list(dict.fromkeys(clean_name(name) for name in as_queries(names)))
         if not queries:
             raise QueryError("detect needs a query; give at least one, for example 'cat'")
         size = (picture.height, picture.width)
@@ -125,7 +124,7 @@ class OnnxModel:
         return self._propose(np.asarray(load_image(image)))
 
     def scores(
-        self, image: ImageSource, boxes: npt.ArrayLike, queries: Sequence[str]
+        self, image: ImageSource, boxes: npt.ArrayLike, queries: str | Sequence[str]
     ) -> npt.NDArray[np.float32]:
         """Return (N, K) probabilities that a box is meant by a query, as `Scene.scores` does.
 
@@ -134,9 +133,10 @@ class OnnxModel:
             boxes: (N, 4) xyxy pixels of the picture.
             queries: at least one.
         """
+        asked = [clean_name(query) for query in as_queries(queries)]
         picture = load_image(image)
         placed = check_boxes(boxes, (picture.height, picture.width))
-        return self._scores(np.asarray(picture), placed, [clean_name(query) for query in queries])
+        return self._scores(np.asarray(picture), placed, asked)
 
     def _propose(self, pixels: Array) -> Proposals:
         found = self._run("propose", {"picture": pixels})

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from numbers import Integral
 from pathlib import Path
 from typing import Any, Self
 
@@ -117,7 +116,7 @@ class FO1(Verbs):
             limit: how many boxes a named one must be able to give.
 
         Raises:
-            InputError: no proposer has this name.
+            InputError: no proposer has this name, the object proposes nothing, or the limit is below 1.
             CheckpointError: its weights are missing or damaged.
             MissingExtraError: it needs a package that is not installed.
         """
@@ -145,8 +144,6 @@ class FO1(Verbs):
         encoded: PictureTensors | None = None,
     ) -> tuple[Proposals, PictureTensors | None]:
         """Return boxes, and the encoded picture if there is one."""
-        if not isinstance(limit, Integral) or limit < 1:
-            raise InputError(f"limit is {limit!r} proposals; give a whole number, 1 or more")
         chosen = self.get_proposer(proposer, limit)
         if isinstance(chosen, OwnProposer):
             encoded = encoded or self.engine.see(picture)
@@ -154,6 +151,11 @@ class FO1(Verbs):
             found = chosen.from_maps(self.engine.maps(encoded).auxiliary[0], size)
         else:
             found = chosen.propose(picture)
+            if not isinstance(found, Proposals):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise InputError(
+                    f"proposer '{chosen.name}' gave a {type(found).__name__}; "
+                    "have it return Proposals(boxes, scores)"
+                )
         source = found.source or chosen.name
         return Proposals(found.boxes[:limit], found.scores[:limit], source), encoded
 

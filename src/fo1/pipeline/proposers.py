@@ -4,13 +4,13 @@ import threading
 from pathlib import Path
 from typing import TypeVar
 
-from fo1.errors import InputError
+from fo1.errors import InputError, short_name
 from fo1.models.light_encoder import LightEncoder
 from fo1.models.nanodet import NanoDet
 from fo1.models.ssd import SSDMobileNetV2
 from fo1.pipeline.engine import Engine
 from fo1.proposals import Proposer, check_name, get_proposer
-from fo1.proposals.base import DEFAULT_LIMIT
+from fo1.proposals.base import DEFAULT_LIMIT, check_limit
 from fo1.proposals.detector import NanoDetProposer, SSDProposer, UnionProposer
 from fo1.proposals.own import OwnProposer
 
@@ -24,10 +24,17 @@ def check_proposer(proposer: Named) -> Named:
     """Return the proposer, known by its name if it is a name.
 
     Raises:
-        InputError: no proposer has this name.
+        InputError: no proposer has this name, or the object proposes nothing.
     """
     if isinstance(proposer, str):
         check_name(proposer)
+    elif isinstance(proposer, type) or not (
+        hasattr(proposer, "name") and callable(getattr(proposer, "propose", None))
+    ):
+        raise InputError(
+            f"proposer is {short_name(repr(proposer))}; give a name such as 'grid', or an object "
+            "with a name and a method propose(image)"
+        )
     return proposer
 
 
@@ -68,15 +75,17 @@ class ModelProposers:
             limit: the most boxes that a named one gives.
 
         Raises:
-            InputError: no proposer has this name.
+            InputError: no proposer has this name, the object proposes nothing, or the limit is below 1.
             CheckpointError: its weights are missing or damaged.
             MissingExtraError: it needs a package that is not installed.
         """
+        check_proposer(proposer)
+        check_limit(limit)
         if not isinstance(proposer, str):
             return proposer
         with self._lock:
             # Usual limits share one proposer; the caller cuts what it gives.
-            return self._named(check_proposer(proposer), max(limit, DEFAULT_LIMIT))
+            return self._named(proposer, max(limit, DEFAULT_LIMIT))
 
     def _named(self, name: str, limit: int) -> Proposer:
         if (name, limit) not in self._made:

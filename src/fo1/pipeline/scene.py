@@ -3,7 +3,6 @@
 import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +10,7 @@ import numpy.typing as npt
 from fo1.errors import QueryError
 from fo1.pipeline.answering import answer
 from fo1.pipeline.request import EncodedScene, Outcome, Request
-from fo1.prompts import Detail, Task, clean_name
+from fo1.prompts import Detail, Task, as_queries, clean_name
 from fo1.results import Answer, Detections, RegionText
 
 
@@ -169,12 +168,6 @@ def as_answer(outcome: Outcome) -> Answer:
     """Return the answer of an outcome of ground or ask."""
     assert outcome.answer is not None
     return outcome.answer
-
-
-def as_queries(names: str | Sequence[str]) -> tuple[str, ...]:
-    """Return one string or several as a tuple."""
-    several = isinstance(names, Iterable) and not isinstance(names, str)
-    return tuple(names) if several else (cast("str", names),)
 
 
 def as_regions(regions: Iterable[int] | None) -> tuple[int, ...] | None:

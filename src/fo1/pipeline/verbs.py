@@ -6,6 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice, repeat
+from numbers import Integral
 from typing import Any, TypeAlias, TypedDict, TypeVar, Unpack, cast, overload
 
 import numpy as np
@@ -17,8 +18,8 @@ from fo1.errors import BoxError, InputError
 from fo1.imaging import ImageSource
 from fo1.pipeline.answering import answer
 from fo1.pipeline.request import Outcome, Request
-from fo1.pipeline.scene import CountResult, Scene, as_answer, as_count, as_queries, as_regions
-from fo1.prompts import Detail, Task
+from fo1.pipeline.scene import CountResult, Scene, as_answer, as_count, as_regions
+from fo1.prompts import Detail, Task, as_queries
 from fo1.proposals import Proposer
 from fo1.proposals.base import DEFAULT_LIMIT
 from fo1.results import Answer, Detections, Proposals, RegionText
@@ -284,12 +285,12 @@ class Verbs(ABC):
         options: EncodeOptions,
     ) -> Result | list[Result]:
         """Return the result of each picture, or of the one picture."""
+        size = options.get("batch_size", 1)
+        if not isinstance(size, Integral) or size < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InputError(f"batch_size is {size!r}; give a whole number, 1 or more")
         if isinstance(images, _ONE_PICTURE) or not isinstance(images, Iterable):
             scene = self._encoded(cast("One", images), **_without(options, "batch_size"))
             return result(answer([scene], request)[0])
-        size = options.get("batch_size", 1)
-        if size < 1:
-            raise InputError(f"batch_size is {size}; give 1 or more")
         rest = _without(options, "batch_size", "boxes")
         pairs = _with_boxes(cast("Several", images), options.get("boxes"))
         results: list[Result] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Protocol
 
 import numpy as np
@@ -47,10 +48,10 @@ def check_limit(limit: int) -> int:
     """Return the limit on the number of proposals.
 
     Raises:
-        InputError: it is below 1.
+        InputError: it is no whole number, or below 1.
     """
-    if limit < 1:
-        raise InputError(f"limit is {limit} proposals; give 1 or more")
+    if not isinstance(limit, Integral) or limit < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(f"limit is {limit!r} proposals; give a whole number, 1 or more")
     return limit
 
 
