@@ -513,6 +513,14 @@ def test_unusable_batch_sizes(scoring: FO1, size: Any) -> None:
             scoring.detect(images, "cat", boxes=[], batch_size=size)
 
 
+def test_unknown_options(scoring: FO1) -> None:
+    for images in (tiny.picture(*SIZE), [tiny.picture(*SIZE)], []):
+        ask: Any = scoring.count
+        told = r"count\(\) has no option 'batchsize'; its options are boxes, proposer, limit, batch_size"
+        with pytest.raises(TypeError, match=told):
+            ask(images, "cat", batchsize=8)
+
+
 # Boxes that nobody gave.
 
 

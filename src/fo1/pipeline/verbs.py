@@ -285,6 +285,10 @@ class Verbs(ABC):
         options: EncodeOptions,
     ) -> Result | list[Result]:
         """Return the result of each picture, or of the one picture."""
+        for name in options:
+            if name not in EncodeOptions.__annotations__:
+                known = ", ".join(EncodeOptions.__annotations__)
+                raise TypeError(f"{request.task}() has no option '{name}'; its options are {known}")
         size = options.get("batch_size", 1)
         if not isinstance(size, Integral) or size < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InputError(f"batch_size is {size!r}; give a whole number, 1 or more")
