@@ -147,6 +147,9 @@ TABLE = {
         f"{DETECT} --threshold nan",
         "argument --threshold: 'nan' is no number from 0 to 1; see fo1 detect --help",
     ),
+    "name of any length": Bad(
+        ["detect", "a.png", "-q", "x" * 5000], "the query has 5,000 characters; give at most 1,000"
+    ),
     "detail unknown": Bad(
         "describe a.png --detail long",
         "argument --detail: invalid choice: 'long' (choose from *brief*detailed*); "

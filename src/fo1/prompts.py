@@ -10,6 +10,10 @@ from typing import Final, Literal, TypeAlias
 from fo1.errors import QueryError
 from fo1.tags import check_regions, neutralise, region_token, regions_in
 
+NAME_LENGTH: Final = 1_000
+"""Characters of a name, an expression or a phrase."""
+QUESTION_LENGTH: Final = 10_000
+"""Characters of a question."""
 Detail: TypeAlias = Literal["brief", "detailed"]
 _DETECT = "Please detect {} in this image. Answer the question with object indexes."
 _COUNT = (
@@ -121,9 +125,9 @@ def ask(text: str, *, num_regions: int | None = None, think: bool = False) -> st
         think: have the model reason about regions before it answers.
 
     Raises:
-        QueryError: the question is empty or names a region that does not exist.
+        QueryError: the question is empty, too long or names a region that does not exist.
     """
-    _need_text(text, "question")
+    _need_text(text, "question", QUESTION_LENGTH)
     if num_regions is not None:
         check_regions(regions_in(text), num_regions)
     question = neutralise(text.strip(), keep_regions=True)
@@ -143,10 +147,15 @@ def clean_name(name: str) -> str:
     Labels in answers are compared with this form, not with what the caller typed.
 
     Raises:
-        QueryError: not a string, or nothing but spaces.
+        QueryError: not a string, nothing but spaces, or too long.
     """
-    _need_text(name, "query")
-    return neutralise(" ".join(name.split()))
+    _need_text(name, "query", NAME_LENGTH)
+    return one_line(name)
+
+
+def one_line(text: str) -> str:
+    """Return what `clean_name` makes of a text, for one that a model wrote: it may be empty, and of any length."""
+    return neutralise(" ".join(text.split()))
 
 
 def _region_names(regions: Iterable[int]) -> str:
@@ -156,8 +165,10 @@ def _region_names(regions: Iterable[int]) -> str:
     return ", ".join(names)
 
 
-def _need_text(text: object, what: str) -> None:
+def _need_text(text: object, what: str, most: int) -> None:
     if not isinstance(text, str):
         raise QueryError(f"the {what} is a {type(text).__name__}, need a string")
     if not text.strip():
         raise QueryError(f"the {what} is empty; give a word or a phrase")
+    if len(text) > most:
+        raise QueryError(f"the {what} has {len(text):,} characters; give at most {most:,}")

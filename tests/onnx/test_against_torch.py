@@ -135,6 +135,7 @@ def test_thresholds_and_queries_are_refused_as_torch_does(graphs: Any, nano: Any
         {"names": [""]},
         {"names": None},
         {"names": 3},
+        {"names": "x" * 1001},
     ):
         told = []
         for model in (graphs, nano):

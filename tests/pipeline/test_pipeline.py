@@ -318,6 +318,13 @@ def test_written_detections(writing: FO1, monkeypatch) -> None:
         assert proposed.detect(["coffee cup", "cat"], threshold=0.5).regions.tolist() == [2]
 
 
+def test_labels_of_any_length_are_only_problems(writing: FO1, monkeypatch) -> None:
+    scene = writing.encode(tiny.picture(*SIZE), FAR)
+    with answers(monkeypatch, f"<ground>{'cow ' * 500}</ground><objects><region2></objects>"):
+        outcome = scene.answer(Request(task=Task.DETECT, queries=("cat", "dog")))
+    assert "was not asked for" in outcome.problems[0]
+
+
 def test_written_expressions_may_match_several_regions(writing: FO1, monkeypatch) -> None:
     scene = writing.encode(tiny.picture(*SIZE), FAR)
     with answers(monkeypatch, "<ground>cups</ground><objects><region0><region1></objects>"):
@@ -394,6 +401,9 @@ def test_without_boxes_one_can_ask_and_finds_nothing(scoring: FO1) -> None:
         (lambda scene: scene.similar(-1), "negative"),
         (lambda scene: scene.ask("is <region99> wet?"), "region 99 does not exist"),
         (lambda scene: scene.ask(" "), "empty"),
+        (lambda scene: scene.detect(["cat", "x" * 5000]), "query has 5,000 characters; give at mo"),
+        (lambda scene: scene.scores("x" * 1001), "at most 1,000"),
+        (lambda scene: scene.ask("x" * 10_001), "question has 10,001 characters; give at most 10"),
     ],
 )
 def test_unusable_questions(scoring: FO1, ask: Any, words: str) -> None:

@@ -6,14 +6,12 @@ import numpy as np
 
 from fo1.errors import InputError, short_name
 from fo1.geometry import Boxes
+from fo1.prompts import NAME_LENGTH as NAME_LENGTH
+from fo1.prompts import QUESTION_LENGTH as QUESTION_LENGTH
 from fo1.prompts import clean_name
 
 T = TypeVar("T")
 
-NAME_LENGTH: Final = 1_000
-"""Characters of a name, an expression or a phrase."""
-QUESTION_LENGTH: Final = 10_000
-"""Characters of a question."""
 SIDES: Final = range(1, 100_001)
 """Width and height of a picture, pixels."""
 COUNTS: Final = range(1_000_001)

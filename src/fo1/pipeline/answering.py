@@ -27,7 +27,7 @@ from fo1.pipeline.selection import (
     final_scores,
     score_kind,
 )
-from fo1.prompts import QUERY_TASKS, REGION_TASKS, Task, clean_name
+from fo1.prompts import QUERY_TASKS, REGION_TASKS, Task, one_line
 from fo1.results import Detections, RegionText
 
 MOST_UNNAMED = 10
@@ -240,7 +240,7 @@ def _number(said: Written, found: int) -> int:
 def _asked_label(phrase: str, names: Sequence[str], task: Task) -> str | None:
     """Return the name that a label in an answer stands for, if any."""
     if phrase and task is Task.DETECT:
-        written = clean_name(phrase).casefold()
+        written = one_line(phrase).casefold()
         return next((name for name in names if name.casefold() == written), None)
     # Expressions are seldom repeated word by word, and what is asked alone needs no label.
     return names[0] if len(names) == 1 else None
