@@ -68,6 +68,20 @@ def test_words_become_pictures(files: Path, words: list[str], expected: list[str
     assert found == expected
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege")
+def test_links_are_followed_once(files: Path) -> None:
+    for number in range(3):  # each way into the loop leads to all of them
+        (files / f"p/deep/loop{number}").symlink_to(files / "p")
+    (files / "p/a0.png").symlink_to(files / "p/a10.png")
+    make(files.parent / f"{files.name}-far", "far1.png", "deep/far2.png")
+    (files / "p/far").symlink_to(files.parent / f"{files.name}-far")
+    near = ["p/a10.png", "p/deep/a1.png"]
+    assert find_pictures(["p/**/*.png"]) == (*near, "p/far/deep/far2.png", "p/far/far1.png")
+    assert find_pictures(["**/a*.png"]) == tuple(near)
+    assert find_pictures(["p/**/deep/**/a*.png"]) == ("p/deep/a1.png", "p/deep/loop0/a10.png")
+    assert find_pictures([f"{files}/**/one?.png"]) == (f"{files}/one1.png",)
+
+
 @pytest.mark.parametrize(
     ("word", "told"),
     [
