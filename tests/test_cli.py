@@ -1,5 +1,6 @@
 """The command line by its public door: rows, tables, exit status, one line per complaint."""
 
+import base64
 import io
 import json
 import os
@@ -176,6 +177,18 @@ def test_a_bad_picture_costs_itself_only(quick: Any, place: Path, form: str) -> 
         assert "b.png  84 x 196" in done.out
 
 
+def test_pictures_of_which_none_is_there(quick: Any) -> None:
+    done = quick("detect none.png gone.png -q cat --json")
+    assert [set(row) for row in done.rows] == [{"image", "error"}] * 2
+    assert (done.status, done.complaints) == (1, [f"fo1: {row['error']}" for row in done.rows])
+    assert done.err.startswith("fo1: 2 pictures\n")
+    assert "2 of 2 pictures, 2 failed" in done.err
+    assert "Traceback" in quick("detect none.png -q cat --debug").err
+    seen = "data:image/png;base64," + base64.b64encode(Path("a.png").read_bytes()).decode()
+    rows = quick(["detect", "none.png", seen, "-q", "cat", "--json"]).rows
+    assert ["error" in row for row in rows] == [True, False]
+
+
 def test_a_box_outside_one_picture_fails_that_one(quick: Any, place: Path) -> None:
     (place / "right.json").write_text("[[100, 0, 130, 50]]")
     done = quick("detect a.png b.png -q cat --boxes right.json --json")
@@ -324,6 +337,7 @@ def test_help_and_complaints_do_not_wait_for_torch() -> None:
     code = (
         "import sys; from fo1.cli import main; main(['detect', 'a.png']); "
         "main(['detect', 'a.png', '-q', 'cat', '--proposer', 'foo']); "
+        "assert main(['detect', 'gone.png', 'https://a.b/c.png', '-q', 'cat']) == 1; "
         "assert not {'torch', 'transformers'} & set(sys.modules)"
     )
     env = {**os.environ, "PYTHONPATH": str(SOURCE)}

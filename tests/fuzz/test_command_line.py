@@ -63,6 +63,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         stub = types.ModuleType("fo1.cli.work")
         stub.work = lambda job, out, err, *_, **__: 0  # type: ignore[attr-defined]
         patch.setitem(sys.modules, "fo1.cli.work", stub)
+        patch.setattr("fo1.cli.tell_missing", stub.work)
         yield folder
 
 

@@ -24,6 +24,7 @@ from fo1.cli.arguments import (
 )
 from fo1.cli.interrupts import Interrupts
 from fo1.cli.job import plan
+from fo1.cli.missing import tell_missing
 from fo1.cli.quiet import quiet
 from fo1.errors import FO1Error
 from fo1.garbage import collector_paused
@@ -95,6 +96,8 @@ def _run(words: Sequence[str], out: TextIO, interrupts: Interrupts) -> int:
         if arguments.command == DATA:
             return _data(arguments, out, interrupts)
         job = plan(arguments)
+        if tell_missing(job, out, sys.stderr, interrupts):
+            return FAILED
         with collector_paused():  # while the libraries load
             from fo1.cli.work import work
 

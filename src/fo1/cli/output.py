@@ -1,11 +1,18 @@
 """Rows: what a picture gives, as JSON and as a table."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from __future__ import annotations
 
-from fo1.errors import short_name
-from fo1.pipeline import Outcome, Scene
+import json
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
+
+from fo1.cli.job import Job
+from fo1.errors import FO1Error, short_name
 from fo1.prompts import REGION_TASKS, Task
+
+if TYPE_CHECKING:  # failures are told without torch
+    from fo1.pipeline import Outcome, Scene
 
 Row: TypeAlias = dict[str, Any]
 """One picture's result or failure, ready for JSON."""
@@ -42,9 +49,24 @@ def result_row(
     }
 
 
-def failure_row(image: str, error: str) -> Row:
+def failure(job: Job, image: str, error: Exception, err: TextIO) -> Row:
     """Return the row of a picture that could not be processed."""
-    return {"image": image, "error": error}
+    if job.debug:
+        traceback.print_exception(error, file=err)
+    return {"image": image, "error": _one_line(error)}
+
+
+def emit(job: Job, row: Row, out: TextIO, err: TextIO) -> None:
+    """Write a row, and what there is to say about it."""
+    if job.json:
+        out.write(f"{json.dumps(row)}\n")
+    elif "error" not in row:
+        out.write(show(row))
+    out.flush()
+    notes = [row["error"]] if "error" in row else [f"note: {p}" for p in row["problems"]]
+    name = short_name(row["image"])
+    for note in notes:
+        err.write(f"fo1: {note if name in note else f'{name}: {note}'}\n")
 
 
 def show(row: Row) -> str:
@@ -97,3 +119,10 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[
         ).rstrip()
         for row in (heads, *shown)
     ]
+
+
+def _one_line(error: Exception) -> str:
+    words = " ".join(str(error).split())
+    if isinstance(error, FO1Error):
+        return words
+    return f"{type(error).__name__}: {words[:200]}; run it again with --debug"

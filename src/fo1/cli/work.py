@@ -1,8 +1,6 @@
 """A job done: each picture through the model, one row each, failures told and counted."""
 
-import json
 import time
-import traceback
 from typing import TextIO
 
 import numpy as np
@@ -10,9 +8,8 @@ from PIL import Image
 
 from fo1.cli.interrupts import Interrupts
 from fo1.cli.job import Job
-from fo1.cli.output import Row, failure_row, result_row, show
+from fo1.cli.output import Row, emit, failure, result_row
 from fo1.cli.progress import Progress
-from fo1.errors import FO1Error, short_name
 from fo1.imaging import load_image
 from fo1.pipeline import FO1, Outcome, Request, Scene
 from fo1.pipeline.answering import MOST_UNNAMED
@@ -69,11 +66,11 @@ def work(job: Job, out: TextIO, err: TextIO, interrupts: Interrupts) -> int:
                     load = 0.0
                 except Exception as error:  # one bad picture must not end the run
                     interrupts.check()
-                    row, drawn = _failure(job, number, error, err), None
+                    row, drawn = failure(job, job.images[number], error, err), None
                 with interrupts.held(), progress.aside():
                     if drawn is not None:
                         row = _save(job, number, row, drawn, err)
-                    _emit(job, row, out, err)
+                    emit(job, row, out, err)
                     progress.step(failed="error" in row)
         except KeyboardInterrupt as stop:
             if progress.total == 1:
@@ -112,14 +109,8 @@ def _save(job: Job, number: int, row: Row, drawn: Image.Image, err: TextIO) -> R
         if target is not None:
             save_picture(drawn, target)
     except Exception as error:  # as above
-        return _failure(job, number, error, err)
+        return failure(job, job.images[number], error, err)
     return row
-
-
-def _failure(job: Job, number: int, error: Exception, err: TextIO) -> Row:
-    if job.debug:
-        traceback.print_exception(error, file=err)
-    return failure_row(job.images[number], _one_line(error))
 
 
 def _to_draw(scene: Scene, outcome: Outcome) -> Detections:
@@ -134,22 +125,3 @@ def _to_draw(scene: Scene, outcome: Outcome) -> Detections:
         regions=rows,
         image_size=scene.image_size,
     )
-
-
-def _emit(job: Job, row: Row, out: TextIO, err: TextIO) -> None:
-    if job.json:
-        out.write(f"{json.dumps(row)}\n")
-    elif "error" not in row:
-        out.write(show(row))
-    out.flush()
-    notes = [row["error"]] if "error" in row else [f"note: {p}" for p in row["problems"]]
-    name = short_name(row["image"])
-    for note in notes:
-        err.write(f"fo1: {note if name in note else f'{name}: {note}'}\n")
-
-
-def _one_line(error: Exception) -> str:
-    words = " ".join(str(error).split())
-    if isinstance(error, FO1Error):
-        return words
-    return f"{type(error).__name__}: {words[:200]}; run it again with --debug"
