@@ -360,3 +360,29 @@ def test_output_that_cannot_be_written(
         ["sh", "-c", f"{command} {target}"], cwd=place, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (status, f"fo1: {line}\n")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes break as on POSIX")
+@pytest.mark.parametrize(
+    ("words", "lines", "told"),
+    [("--help", 0, ""), ("detect . -q cat --boxes boxes.json --json", 1, "fo1: 22 pictures\n")],
+)
+def test_a_reader_that_goes_ends_it_quietly(
+    words: str, lines: int, told: str, place: Path, folder: Path
+) -> None:
+    for number in range(20):
+        (place / f"{number}.png").write_bytes((place / "a.png").read_bytes())
+    model = ["--model", str(folder)] if lines else []
+    with subprocess.Popen(
+        [sys.executable, "-m", "fo1", *words.split(), *model],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(SOURCE), "PYTHONUNBUFFERED": ""},
+    ) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        for _ in range(lines):
+            child.stdout.readline()
+        child.stdout.close()
+        assert child.stderr.read().decode() == told
+    assert child.returncode == 141

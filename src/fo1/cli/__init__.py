@@ -1,6 +1,7 @@
 """The command line: `fo1 detect photo.jpg -q cat`. Nobody imports it.
 
-Exit status: 0 all done; 1 some pictures failed; 2 wrong use, found before any work; 130 stopped.
+Exit status: 0 all done; 1 some pictures failed; 2 wrong use, found before any work; 130 stopped; 141 the reader
+of the output has gone.
 """
 
 import os
@@ -29,7 +30,7 @@ from fo1.cli.quiet import quiet
 from fo1.errors import FO1Error
 from fo1.garbage import collector_paused
 
-OK, FAILED, WRONG_USE, STOPPED = 0, 1, 2, 130
+OK, FAILED, WRONG_USE, STOPPED, UNREAD = 0, 1, 2, 130, 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,16 +52,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _guarded(words: Sequence[str], out: TextIO, interrupts: Interrupts) -> int:
     """Run one command and return its exit status, whatever happens."""
     try:
-        return _run(words, out, interrupts)
-    except SystemExit as stop:  # argparse leaves this way after --help and --version
-        return int(stop.code or OK)
+        status = _finished(words, out, interrupts)
+        out.flush()  # else what cannot be written is told when the interpreter ends, and as it likes
+        return status
     except KeyboardInterrupt as stop:
         if interrupts.hurried:
             _abandon(out)
         return _fail(str(stop) or "stopped", STOPPED, words)
-    except BrokenPipeError:  # whoever read the output has gone
+    except BrokenPipeError:  # as where SIGPIPE ends the process
         _abandon(out)
-        return FAILED
+        return UNREAD
     except FO1Error as error:
         return _fail(str(error), WRONG_USE, words)
     except OSError as error:
@@ -76,6 +77,13 @@ def _guarded(words: Sequence[str], out: TextIO, interrupts: Interrupts) -> int:
 def _abandon(out: TextIO) -> None:
     """Keep the interpreter from flushing into a pipe that nobody empties."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+
+
+def _finished(words: Sequence[str], out: TextIO, interrupts: Interrupts) -> int:
+    try:
+        return _run(words, out, interrupts)
+    except SystemExit as stop:  # argparse leaves this way after --help and --version
+        return int(stop.code or OK)
 
 
 def _run(words: Sequence[str], out: TextIO, interrupts: Interrupts) -> int:

@@ -91,7 +91,8 @@ _EXAMPLES = {
 
 _STATUS = """\
 exit status:
-  0 all done; 1 some pictures or checks failed; 2 wrong use, found before any work; 130 stopped"""
+  0 all done; 1 some pictures or checks failed; 2 wrong use, found before any work; 130 stopped;
+  141 the reader of the output has gone"""
 
 
 class Arguments(argparse.Namespace):
