@@ -10,6 +10,7 @@ from fo1.errors import QueryError
 from fo1.pipeline import FO1, Request
 from fo1.pipeline.engine import Engine
 from fo1.prompts import Task
+from fo1.results import Proposals
 from fo1.tiles import Tile, split
 from tests import tiny
 from tests.pipeline.conftest import SIZE, record
@@ -124,6 +125,34 @@ def test_scores_of_tiles_are_those_of_their_own_scenes(scoring: FO1, few_tokens:
     ]
     np.testing.assert_allclose(table, np.concatenate(apart), atol=1e-5)
     assert len(np.unique(table.round(4))) > 7
+
+
+@pytest.mark.parametrize("proposed", [False, True])
+@pytest.mark.parametrize("threshold", [0.0, None, 0.5, 0.55, 1.0])
+def test_what_is_counted_is_what_is_detected(
+    scoring: FO1, few_tokens: int, proposed: bool, threshold: float | None
+) -> None:
+    boxes = tiny.boxes(10, *SIZE)
+    given = Proposals(boxes, np.linspace(1, 0.4, 10)) if proposed else boxes
+    scene = scoring.encode(tiny.picture(*SIZE), given)
+    for names in ("cat", ["cat", "dog"]):
+        expected = scene.detect(names, threshold)
+        counted = scene.count(names, threshold)
+        assert counted.count == len(expected)
+        assert counted.detections == expected
+        assert scoring.count(scene.tensors.picture.image, names, threshold, boxes=given) == counted
+
+
+def test_what_is_counted_in_writing_reaches_the_threshold(
+    writing: FO1, few_tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boxes = Proposals(tiny.boxes(8, *SIZE), np.linspace(0.9, 0.2, 8))
+    scene = writing.encode(tiny.picture(*SIZE), boxes)
+    one = "<ground>cat</ground><objects><region0></objects>"
+    for threshold, count in ((None, 3), (0.25, 3), (0.5, 2), (0.85, 1), (1.0, 0)):
+        record(monkeypatch, *[one] * 6)
+        assert len(scene.detect("cat", threshold)) == count
+        assert scene.count("cat", threshold).count == count
 
 
 @pytest.mark.parametrize("count", [0, 1, 100, 300, 1000])

@@ -206,7 +206,7 @@ def _found(scene: EncodedScene, request: Request, written: Sequence[Written]) ->
             for region in grounding.regions:
                 found.setdefault((label, region), said.chances.get((grounding.phrase, region), 0.0))
         chances |= found
-        count += _number(said, len(found))
+        count += _number(said, len(_named(scene, found, request.threshold)[0]))
     detections, evidence = _named(scene, chances, request.threshold)
     return Outcome(
         detections=detections,
