@@ -1,5 +1,6 @@
 """The packaged model on real photographs: what README promises, by the public door."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fo1 import FO1
+from fo1 import FO1, Scene
 from fo1.geometry import box_iou
 
 ROOT = Path(__file__).parents[1]
@@ -51,6 +52,25 @@ def test_the_same_picture_gives_the_same_answer_after_loading_again(nano: FO1) -
     np.testing.assert_allclose(
         one.scores(["cup", "spoon"]), two.scores(["cup", "spoon"]), atol=1e-6
     )
+
+
+def test_scores_depend_a_little_on_the_other_regions(nano: FO1) -> None:
+    scene, names = nano.encode(PHOTOS["cup"][0]), ["cup", "table", "spoon"]
+    table = scene.scores(names)
+    best = np.unique(np.argsort(-table, 0)[:2])
+    alone = [nano.encode(scene, scene.regions[[region]]).scores(names)[0] for region in best]
+    change = np.abs(np.stack(alone) - table[best]).max()
+    told = re.search(r"by up to\s+([0-9.]+)\. Labels", Scene.detect.__doc__ or "")
+    assert told is not None
+    assert 0 < change <= float(told[1])
+
+
+def test_labels_come_back_cleaned_as_is_said(nano: FO1) -> None:
+    scene = nano.encode(PHOTOS["cup"][0], boxes=[PHOTOS["cup"][1]])
+    told = re.search(r'"(.+)" comes back as\s+"(.+)"', Scene.detect.__doc__ or "")
+    assert told is not None
+    (label,) = scene.detect(told[1], threshold=0.0).labels
+    assert ascii(label)[1:-1] == told[2]
 
 
 def test_weights_stay_small() -> None:

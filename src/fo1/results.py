@@ -90,7 +90,7 @@ class Detections:
 
     Args:
         boxes: (N, 4) float32, xyxy pixels of the original picture.
-        labels: N names.
+        labels: N names, cleaned as `Scene.detect` says.
         scores: (N,) float32 in [0, 1].
         regions: (N,) int64, index into the scene's regions; `NO_REGION` (-1) if there is none.
         image_size: (height, width) of the original picture.

@@ -93,7 +93,10 @@ class Verbs(ABC):
         threshold: float | None = None,
         **options: Unpack[EncodeOptions],
     ) -> Detections | list[Detections]:
-        """Return `Scene.detect` of each picture: `Detections`, or a list of them."""
+        """Return `Scene.detect` of each picture: `Detections`, or a list of them.
+
+        There it says what scores and labels are. Pictures of one call do not change each other's.
+        """
         request = Request(task=Task.DETECT, queries=as_queries(names), threshold=threshold)
         return self._each(images, request, _detections, options)
 
