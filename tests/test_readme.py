@@ -40,6 +40,19 @@ def test_every_command_line_is_understood(capsys: pytest.CaptureFixture[str]) ->
     capsys.readouterr()
 
 
+def test_what_installs_comes_from_the_checkout() -> None:
+    """From a fresh clone: its own extras, the versions tested together, and where they go is said before."""
+    extras = set(re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text("utf-8"), re.M))
+    lines = re.findall(r"^    (.*pip install.*)$", README, re.M)
+    assert len(lines) >= 4
+    for line in lines:
+        what = re.search(r"pip install -c constraints\.txt -e (?:\.|'\.\[(\w+)\]')$", line)
+        assert what is not None, line
+        if what[1] is not None:
+            assert what[1] in extras
+            assert README.split(line)[0].rstrip(": ,\n").endswith("In the checkout's environment")
+
+
 def test_links_and_paths_exist() -> None:
     linked = re.findall(r"\]\((?!http)([^)]+)\)", README)
     named = re.findall(r"`((?:docs|recipes|src|examples)/[\w./-]+)`", README)
