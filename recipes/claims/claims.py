@@ -68,9 +68,8 @@ def chosen_rate(study: Study, training: Training) -> float | None:
     """Return the best of the rates on other scenes of the lineages trained on; None where one is not measured yet."""
     if not all(study.file(one).exists() for one in tried(training)):
         return None
-    figure = "naming" if training.plan == "stage 1" else "f1@0.5"
-    rates = {study.figures(one)["check"][figure]: one.rate for one in reversed(tried(training))}
-    return rates[max(rates)]
+    scores = {one.rate: study.figures(one)["check"]["f1@0.5"] for one in tried(training)}
+    return max(RATES, key=lambda rate: scores[rate])
 
 
 def wanted(study: Study, claims: tuple[int, ...]) -> Iterator[Training | None]:

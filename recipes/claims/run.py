@@ -3,7 +3,7 @@
     python recipes/claims/run.py --out OUT                  all; several such processes share the work
     python recipes/claims/run.py --out OUT --claims 2 3     those of two claims
 
-What was made before is not made again, and a stopped training goes on. Tables: tables.py.
+What was made before is not made again, also where only its figures are left; a stopped training goes on.
 """
 
 import argparse
@@ -86,6 +86,15 @@ def _make(study: Study, training: Training) -> bool:
         return free
 
 
+def restore(study: Study) -> None:
+    """Take up the figures that are beside this file, so that their trainings are not made again."""
+    for line in FIGURES.read_text(encoding="utf-8").splitlines() if FIGURES.exists() else ():
+        file = study.file(Training(**json.loads(line)["training"]))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if not file.exists():
+            write_beside(file, f"{line}\n")
+
+
 def collect(study: Study) -> None:
     """Write the figures of all trainings beside this file."""
     files = sorted((study.out / "figures").glob("*.json"))
@@ -100,6 +109,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     study = Study(args.out)
+    restore(study)
     work(study, tuple(args.claims))
     collect(study)
 

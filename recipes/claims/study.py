@@ -27,11 +27,11 @@ from fo1.training.stages import Stage
 BATCH = 8
 HOST_STEPS, HOST_RATE = 1000, 2e-3
 HOST_PARTS = ("language_model", "vision", "pointer")
-STEPS = 300
+STEPS = 200
 AMOUNTS = (75, 300, 1200)
 """Scenes that an arm learns from, all lineages of a round together."""
 MIDDLE = AMOUNTS[1]
-RATES = (5e-4, 1e-3, 2e-3)
+RATES = (1e-3, 2e-3)
 """Tried for every arm, in one round, on other scenes of the lineages that are trained on."""
 TUNED_IN = "twemoji"
 ENDED = "ended"
@@ -77,7 +77,7 @@ class Training:
     arm: str
     held_out: str
     amount: int = MIDDLE
-    rate: float = RATES[1]
+    rate: float = RATES[0]
     plan: Plan = "together"
     family: str = "qwen2_5_vl"
     host: Literal["trained", "random"] = "trained"
@@ -220,16 +220,10 @@ class Study:
         return json.loads(file.read_text(encoding="utf-8"))
 
     def _measured(self, training: Training, model: Any) -> dict[str, Any]:
-        tuned = training.held_out == TUNED_IN
-        if (
-            training.plan == "stage 1"
-        ):  # a host that is frozen was not taught to write lists of regions
-            check = self.asker(training, model, "true", part="check")
-            return {"check": {"naming": naming(check)}} if tuned else {}
         found: dict[str, Any] = {"own boxes": lists(self.asker(training, model))}
         if ARMS[training.arm].by_region:
             found["true boxes"] = lists(self.asker(training, model, "true"))
-        if tuned:
+        if training.held_out == TUNED_IN:
             found["check"] = lists(self.asker(training, model, part="check"))
         if training.claims_host:
             host = replace(training, arm="digits")
