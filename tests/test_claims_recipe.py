@@ -267,3 +267,31 @@ def test_tables_tell_what_holds(folder: Path) -> None:
     todo = list(wanted(Study(folder / "nothing"), (1,)))
     assert None in todo
     assert Training("digits", "twemoji", rate=RATES[1]) in todo
+
+
+def test_the_document_says_what_its_figures_say() -> None:
+    with importing("claims"):
+        import tables  # pyright: ignore[reportMissingImports]
+
+        assert tables.DOCUMENT.read_text(encoding="utf-8") == tables.document()
+
+
+def test_other_boxes_are_judged(folder: Path) -> None:
+    import tables  # pyright: ignore[reportMissingImports]
+
+    rows = []
+    for shift in (0.0, 0.01, 0.02):
+        for boxes, value, took in (
+            ("others", 0.8, None),
+            ("moved .2", 0.79, None),
+            ("10 proposals", 0.5, 0.02),
+            ("24 proposals", 0.6, 0.03),
+            ("100 proposals", 0.3, 0.05),
+        ):
+            row = {"boxes": boxes, "f1@0.5": value + shift, "reachable": 0.9}
+            rows.append(row | ({} if took is None else {"seconds": took}))
+    said = tables.claim_5(rows)
+    assert "5a. Moved by up to a fifth less unmoved: **holds**" in said
+    assert "5b. 100 proposals less 24: **fails**" in said
+    assert "5c. Time of 100 proposals over that of 10: **holds**: 2.5" in said
+    assert tables.claim_5([]).count("not run") == 3
