@@ -4,6 +4,7 @@ Weights are drawn wide enough that regions, pictures and words change the outcom
 library's usual spread of 0.02 a model of this size answers almost the same to everything.
 """
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen3_5Config,
+    Qwen3VLConfig,
 )
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
@@ -57,7 +59,7 @@ class TinyHost:
         attention: what such a block calls its attention.
         attends: what that returns, from the states it adds nothing to.
         patches: finds the (H W, C) patches of the first picture in what a block returns.
-        token_types: whether its forward wants to be told which tokens are of pictures.
+        token_types: what its forward calls the marks of image tokens, where it asks for them.
     """
 
     config: Callable[[], PreTrainedConfig]
@@ -66,7 +68,7 @@ class TinyHost:
     attention: str
     attends: Callable[[torch.Tensor], Any] = torch.zeros_like
     patches: Callable[[torch.Tensor], torch.Tensor] = lambda output: output
-    token_types: bool = True
+    token_types: str | None = "mm_token_type_ids"
 
 
 QWEN: dict[str, Any] = {
@@ -145,6 +147,34 @@ def _qwen3_5() -> Qwen3_5Config:
     )
 
 
+def _qwen3_vl() -> Qwen3VLConfig:
+    return Qwen3VLConfig(
+        text_config={
+            **QWEN_TEXT,
+            "num_hidden_layers": 3,
+            "head_dim": 8,
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 1e4,
+                "mrope_section": [2, 1, 1],
+                "mrope_interleaved": True,
+            },
+            "eos_token_id": 1792,
+        },
+        vision_config={
+            "depth": 3,
+            "hidden_size": WIDTH,
+            "intermediate_size": 48,
+            "num_heads": 2,
+            "out_hidden_size": WIDTH,
+            "patch_size": 14,
+            "num_position_embeddings": 64,
+            "deepstack_visual_indexes": [0, 1],
+        },
+        **QWEN,
+    )
+
+
 def _llava(**options: Any) -> LlavaConfig:
     vision = CLIPVisionConfig(
         hidden_size=24,
@@ -185,6 +215,12 @@ HOSTS: dict[str, TinyHost] = {
         vision_blocks=lambda vlm: vlm.model.visual.blocks,
         attention="attn",
     ),
+    "qwen3_vl": TinyHost(
+        config=_qwen3_vl,
+        image_processor=lambda: Qwen2VLImageProcessorPil(min_pixels=28 * 28, max_pixels=448 * 448),
+        vision_blocks=lambda vlm: vlm.model.visual.blocks,
+        attention="attn",
+    ),
     "qwen3_5": TinyHost(
         config=_qwen3_5,
         image_processor=lambda: Qwen2VLImageProcessorPil(min_pixels=28 * 28, max_pixels=448 * 448),
@@ -198,7 +234,7 @@ HOSTS: dict[str, TinyHost] = {
         attention="self_attn",
         attends=lambda states: (torch.zeros_like(states), None),
         patches=lambda output: output[0, 1:],
-        token_types=False,
+        token_types=None,
     ),
 }
 
@@ -329,6 +365,18 @@ def scene(
         boxes=boxes(regions, width, height, seed),
         text=prompt(regions, text=text),
     )
+
+
+def own_inputs(model: FO1ForConditionalGeneration, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Return the inputs of the bare host, as its own processor would make them."""
+    takes = inspect.signature(model.vlm.forward).parameters
+    names = ("input_ids", "attention_mask", *model.family.image_inputs)
+    own = {name: inputs[name] for name in names if name in takes}
+    marks = HOSTS[model.family.model_type].token_types
+    if marks is not None:
+        is_image = inputs["input_ids"] == model.family.image_token_id(model.vlm.config)
+        own[marks] = is_image.int()
+    return own
 
 
 def collate(processor: FO1Processor, *scenes: Scene) -> dict[str, Any]:

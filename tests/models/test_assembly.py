@@ -242,12 +242,8 @@ def test_same_seed_same_weights(family: str) -> None:
 def test_without_regions_it_answers_as_the_host(family: str) -> None:
     model, processor = assemble(family)
     inputs = ask(processor, regions=0)
-    names = ("input_ids", "attention_mask", *model.family.image_inputs)
-    own = {name: inputs[name] for name in names}
-    if tiny.HOSTS[family].token_types:
-        is_image = inputs["input_ids"] == model.family.image_token_id(model.vlm.config)
-        own["mm_token_type_ids"] = is_image.int()
-    assert torch.equal(model(**inputs).logits, model.vlm(**own).logits)
+    own = model.vlm(**tiny.own_inputs(model, inputs)).logits
+    assert torch.equal(model(**inputs).logits, own)
 
 
 def test_a_step_of_training_reaches_what_is_new(family: str) -> None:

@@ -22,7 +22,12 @@ from tests.parity.cases import STEPS, Run, run_case
 Model = FO1ForConditionalGeneration
 PAD, END = 1793, 1792
 LIMIT = 24
-SEEDS = {"qwen2_5_vl": 2, "llava": 9, "qwen3_5": 3}  # models that end some answers and not others
+SEEDS = {
+    "qwen2_5_vl": 2,
+    "qwen3_vl": 1,
+    "qwen3_5": 3,
+    "llava": 9,
+}  # models that end some answers and not others
 TEXTS = ("Find the cup.", "Why?", "How many dogs are there?", "a b c", "Where is <region0>?")
 
 

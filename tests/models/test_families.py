@@ -32,16 +32,6 @@ def host_processor(family: str) -> FO1Processor:
     return tiny.make_processor(family)
 
 
-def own_inputs(model: Model, inputs: dict[str, Any]) -> dict[str, Any]:
-    """Return the inputs of the bare host, as its own processor would make them."""
-    names = ("input_ids", "attention_mask", *model.family.image_inputs)
-    own = {name: inputs[name] for name in names}
-    if tiny.HOSTS[model.family.model_type].token_types:
-        is_image = inputs["input_ids"] == model.family.image_token_id(model.vlm.config)
-        own["mm_token_type_ids"] = is_image.int()
-    return own
-
-
 def test_every_family_is_tested() -> None:
     assert set(tiny.HOSTS) == set(FAMILIES)
 
@@ -60,7 +50,7 @@ def test_seam_equals_the_host_s_own_forward(
     family: str, host_model: Model, host_processor: FO1Processor
 ) -> None:
     inputs = tiny.collate(host_processor, tiny.scene(84, 56, 0))
-    own = host_model.vlm(**own_inputs(host_model, inputs)).logits
+    own = host_model.vlm(**tiny.own_inputs(host_model, inputs)).logits
     assert torch.equal(host_model(**inputs).logits, own)
 
 
@@ -79,7 +69,7 @@ def test_seam_with_regions_equals_overwritten_embeddings(
 
     handle = host_model.get_input_embeddings().register_forward_hook(overwrite)
     try:
-        own = host_model.vlm(**own_inputs(host_model, inputs)).logits
+        own = host_model.vlm(**tiny.own_inputs(host_model, inputs)).logits
     finally:
         handle.remove()
     assert torch.equal(host_model(**inputs).logits, own)
@@ -90,7 +80,7 @@ def test_generate_equals_the_host_s_own(
     family: str, host_model: Model, host_processor: FO1Processor
 ) -> None:
     inputs = tiny.collate(host_processor, tiny.scene(84, 56, 0))
-    own = host_model.vlm.generate(**own_inputs(host_model, inputs), **GREEDY)
+    own = host_model.vlm.generate(**tiny.own_inputs(host_model, inputs), **GREEDY)
     assert torch.equal(host_model.generate(**inputs, **GREEDY), own)
 
 
@@ -124,7 +114,7 @@ def test_positions_do_not_depend_on_earlier_calls(
     before = positions(first)
     other = tiny.collate(host_processor, tiny.scene(56, 140, 1))
     host_model.generate(**other, **GREEDY)
-    host_model.vlm(**own_inputs(host_model, other))
+    host_model.vlm(**tiny.own_inputs(host_model, other))
     assert torch.equal(positions(first), before)
     assert before.shape[-2:] == first["input_ids"].shape
     # Region placeholders count as text: each stands one behind the token before it.
@@ -251,15 +241,18 @@ def test_maps_are_those_of_the_named_blocks(
         assert torch.equal(ours[ours[:, 0].argsort()], output[output[:, 0].argsort()])
 
 
-def test_for_host_returns_a_fresh_object(
-    family: str, host_model: Model, host_processor: FO1Processor
+@torch.inference_mode()
+def test_what_the_host_is_given_it_may_change(
+    host_model: Model, host_processor: FO1Processor
 ) -> None:
     inputs = tiny.collate(host_processor, tiny.scene(84, 56, 1))
-    features = host_model.family.encode_images(host_model.vlm, inputs)
-    first, second = features.for_host(), features.for_host()
-    assert first is not second
-    first.pooler_output = None
-    assert second.pooler_output is features.tokens
+    encoding = host_model.encode_images(inputs)
+    first, second = (host_model.family.for_host(encoding.host) for _ in range(2))
+    for name in list(first):
+        first[name] = None
+    assert all(value is not None for value in second.values())
+    tokens = torch.cat([part.flatten(0, -2) for part in second.pooler_output])
+    assert torch.equal(tokens, torch.cat(encoding.host.tokens))
 
 
 @torch.inference_mode()
@@ -292,7 +285,10 @@ def test_passes_joined_are_one_pass(host_model: Model, host_processor: FO1Proces
     for one, other in zip(joined.tokens, whole.tokens, strict=True):
         torch.testing.assert_close(one, other, **CLOSE)
     assert [maps.frame for maps in joined.maps] == [maps.frame for maps in whole.maps]
-    assert set(joined.for_host()) == set(whole.for_host())
+    assert list(map(len, joined.deep)) == list(map(len, whole.deep))
+    assert set(family.for_host(joined)) == set(family.for_host(whole))
+    for one, other in zip(joined.select([1, 0]).tokens, reversed(whole.tokens), strict=True):
+        torch.testing.assert_close(one, other, **CLOSE)
 
 
 @torch.inference_mode()

@@ -163,7 +163,9 @@ def test_low_precision_keeps_pooling_norm_and_embeddings_in_float32(processor: A
     boxes = inputs["auxiliary_boxes"], inputs["host_boxes"]
     with torch.autocast("cpu", torch.bfloat16):
         auxiliary = model.region_encoder.pool_auxiliary(encoding.auxiliary[0], boxes[0][0])
-        host = model.region_encoder.pool_host(encoding.levels[0], boxes[1][0])
+        host = model.region_encoder.pool_host(
+            encoding.levels[0], boxes[1][0], encoding.host.maps[0]
+        )
         frame = encoding.host.maps[0].frame
         features = model.region_encoder.fuse(auxiliary, host, boxes[1][0], frame)
     assert low == torch.bfloat16

@@ -22,6 +22,11 @@ from tests.parity.cases import (
 
 LOGITS_TOLERANCE = 1e-3  # absolute; the logits' spread is about 4
 
+
+def unprojected_tokens(run: Run) -> Tensor:
+    return run.model.family.encode_images(run.model.vlm, run.inputs).tokens[0]
+
+
 STAGES: dict[str, Callable[[Run], Tensor]] = {
     "pixel_values": lambda run: run.inputs["pixel_values"],
     "aux_pixel_values": lambda run: run.inputs["auxiliary_pixel_values"][0],
@@ -31,7 +36,7 @@ STAGES: dict[str, Callable[[Run], Tensor]] = {
     **{f"vit_level.{i}": lambda run, i=i: run.encoding.host.maps[0].maps[i] for i in range(4)},
     **{f"davit_stage.{i}": lambda run, i=i: run.encoding.auxiliary[0][i][0] for i in range(4)},
     **{f"simple_fpn.{i}": lambda run, i=i: run.encoding.levels[0][i] for i in range(4)},
-    "vit_output": lambda run: run.encoding.host.outputs.pooler_output[0],
+    "vit_output": unprojected_tokens,
     "image_feat_after_projector": lambda run: run.encoding.host.tokens[0],
     "region_feat_before_projector": lambda run: run.regions.features,
     "region_feat_after_projector": lambda run: run.regions.embeddings,

@@ -191,7 +191,6 @@ def test_both_encoders_run_once_whatever_is_asked(seeing: FO1) -> None:
 def test_a_scene_holds_no_maps(seeing: FO1) -> None:
     encoding = scene_of(seeing).tensors.picture.encoding
     assert (encoding.levels, encoding.auxiliary, encoding.host.maps) == ((), (), ())
-    assert set(encoding.host.outputs) == {"pooler_output"}
 
 
 def test_a_scene_is_a_value() -> None:

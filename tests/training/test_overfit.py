@@ -85,8 +85,8 @@ def make_samples() -> list[Sample]:
     return made
 
 
-SLOW = {"qwen3_5"}  # linear attention without its kernels: two minutes
-HOSTS = [pytest.param(h, marks=[pytest.mark.slow] * (h in SLOW)) for h in sorted(tiny.HOSTS)]
+FAST = {"qwen2_5_vl", "llava"}  # up to two minutes each, so two kinds stand for all
+HOSTS = [pytest.param(h, marks=[pytest.mark.slow] * (h not in FAST)) for h in sorted(tiny.HOSTS)]
 
 
 @pytest.mark.parametrize("host", HOSTS)

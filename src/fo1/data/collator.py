@@ -143,9 +143,9 @@ class Collator:
         """
         task_names = tuple(sorted({task for sample in samples for task in _tasks(sample)}))
         pictures = self._pictures(samples)
-        counts = iter(self.processor.image_token_counts(pictures))
+        texts = iter(self.processor.picture_texts(pictures))
         scenes = [
-            self._scene(sample, [next(counts) for _ in sample.images], task_names)
+            self._scene(sample, [next(texts) for _ in sample.images], task_names)
             for sample in samples
         ]
         rows = self._rows([len(scene.ids) for scene in scenes])
@@ -198,7 +198,7 @@ class Collator:
         boxes = [boxes for sample in samples for boxes in sample.boxes]
         if any(sample.features is not None for sample in samples):
             # The auxiliary encoder is not asked, so the host's picture may be small.
-            host = dict(self.processor.image_processor(images, return_tensors="pt"))
+            host = self.processor.host_pictures(images)
             frames = self.processor.host_frames(host)
             host["host_boxes"] = [
                 torch.from_numpy(
@@ -210,10 +210,10 @@ class Collator:
         return self.processor.prepare_pictures(images, boxes)
 
     def _scene(
-        self, sample: Sample, image_tokens: Sequence[int], task_names: Sequence[str]
+        self, sample: Sample, picture_texts: Sequence[str], task_names: Sequence[str]
     ) -> _Scene:
         tokens = self.processor.token_ids
-        ids = tokens(scene_prefix(*map(len, sample.boxes)), image_tokens)
+        ids = tokens(scene_prefix(*map(len, sample.boxes)), picture_texts)
         scene = _Scene(
             ids,
             [-1] * len(ids),

@@ -43,9 +43,8 @@ def text_only(scene: Scene, *_: object) -> Scene:
     What is left is the question, how many regions there are, and the proposals' scores.
     """
     seen = scene.tensors.picture
-    host = seen.encoding.host
-    blank = replace(host, tokens=tuple(torch.zeros_like(tokens) for tokens in host.tokens))
-    picture = replace(seen, encoding=replace(seen.encoding, host=blank))
+    encoding = replace(seen.encoding, host=seen.encoding.host.blank())
+    picture = replace(seen, encoding=encoding)
     return replace(scene, tensors=replace(scene.tensors, picture=picture, regions=_zeros(scene)))
 
 

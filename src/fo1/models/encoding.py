@@ -28,9 +28,8 @@ class PictureEncoding:
 
     def for_boxes(self) -> "PictureEncoding":
         """Return what boxes are encoded from, and nothing else."""
-        frames = tuple(replace(one, maps=()) for one in self.host.maps)
-        host = replace(self.host, outputs=type(self.host.outputs)(), tokens=(), maps=frames)
-        return PictureEncoding(host, self.levels, self.auxiliary)
+        frames = tuple(one.without_maps() for one in self.host.maps)
+        return PictureEncoding(HostFeatures((), frames), self.levels, self.auxiliary)
 
     @property
     def num_bytes(self) -> int:

@@ -7,6 +7,7 @@ Legend: B sequences, T tokens, I pictures, N regions of all pictures, C region f
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +22,7 @@ from transformers.utils.generic import ModelOutput
 
 from fo1.models.configuration import FO1Config
 from fo1.models.encoding import PictureEncoding, RegionEmbeddings
-from fo1.models.families import HostFeatures, get_family
+from fo1.models.families import get_family
 from fo1.models.pointing import Pointables, Pointer, pointing_host
 from fo1.models.precision import KeepsBuffers
 from fo1.models.prefix import continue_prefix, read_prefix
@@ -135,11 +136,7 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
         """
         host = self.family.encode_images(self.vlm, inputs)
         if len(self.image_projector):
-            host = HostFeatures(
-                outputs=host.outputs,
-                tokens=tuple(self.image_projector(tokens) for tokens in host.tokens),
-                maps=host.maps,
-            )
+            host = replace(host, tokens=tuple(map(self.image_projector, host.tokens)))
         encoder = self.region_encoder
         auxiliary = inputs.get("auxiliary_pixel_values") if encoder.config.use_auxiliary else None
         if auxiliary is not None and len(auxiliary) != len(host.maps):
@@ -202,9 +199,15 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
                 frames = [encoder.auxiliary.frame(maps) for maps in encoding.auxiliary]
         features = torch.cat(
             [
-                encoder.fuse(own, encoder.pool_host(levels, seen), box, frame)
-                for own, levels, seen, box, frame in zip(
-                    pooled, encoding.levels, host_boxes, boxes, frames, strict=True
+                encoder.fuse(own, encoder.pool_host(levels, seen, maps), box, frame)
+                for own, levels, maps, seen, box, frame in zip(
+                    pooled,
+                    encoding.levels,
+                    encoding.host.maps,
+                    host_boxes,
+                    boxes,
+                    frames,
+                    strict=True,
                 )
             ]
         )
@@ -278,11 +281,11 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
             position_ids = self.family.position_ids(self.vlm, input_ids, attention_mask, pictures)
         host: dict[str, Any] = {
             "inputs_embeds": self.fuse(input_ids, regions, region_index),
-            "attention_mask": attention_mask,
             "position_ids": position_ids,
+            **self.family.attention(self.vlm.config, input_ids, attention_mask),
         }
         if encoding is not None:
-            host["mm_encoder_outputs"] = {"image": encoding.host.for_host()}
+            host["mm_encoder_outputs"] = {"image": self.family.for_host(encoding.host)}
         return host
 
     def forward(

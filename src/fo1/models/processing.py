@@ -183,7 +183,7 @@ class FO1Processor(ProcessorMixin):
             image, pixels = self._limited(image)
             capped.append(image)
             auxiliary_pixels.append(pixels)
-        host = self.image_processor(capped, return_tensors="pt")
+        host = self.host_pictures(capped)
         placed = [
             self.place((image.height, image.width), given, frame)
             for image, given, frame in zip(images, boxes, self.host_frames(host), strict=True)
@@ -235,7 +235,7 @@ class FO1Processor(ProcessorMixin):
 
         Regions count on from picture to picture within a prompt, and from 0 in the next prompt.
         """
-        tokens = self.image_token_counts(pictures)
+        texts = self.picture_texts(pictures)
         rows: list[list[int]] = []
         index: list[int] = []
         used = 0
@@ -248,7 +248,7 @@ class FO1Processor(ProcessorMixin):
                 )
             named = _placed_regions(prompt, sum(region_counts[own]), number)
             index += [sum(region_counts[:used]) + region for region in named]
-            rows.append(self.token_ids(prompt, tokens[own]))
+            rows.append(self.token_ids(prompt, texts[own]))
             used = own.stop
         if used != len(region_counts):
             raise InputError(
@@ -262,29 +262,34 @@ class FO1Processor(ProcessorMixin):
             "region_index": torch.tensor(index, dtype=torch.long),
         }
 
-    def token_ids(self, prompt: str, image_tokens: Sequence[int] = ()) -> list[int]:
+    def token_ids(self, prompt: str, picture_texts: Sequence[str] = ()) -> list[int]:
         """Return the token ids of a prompt.
 
         Args:
             prompt: as built by `fo1.prompts`, one `<image>` per picture.
-            image_tokens: per picture the number of its tokens.
+            picture_texts: what stands for each of them.
         """
         first, *rest = prompt.split(IMAGE_PLACEHOLDER)
-        text = first + "".join(
-            self.image_token * count + piece
-            for count, piece in zip(image_tokens, rest, strict=True)
-        )
+        text = first + "".join(map("".join, zip(picture_texts, rest, strict=True)))
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def host_pictures(self, images: Sequence[Image.Image]) -> dict[str, Any]:
+        """Return the host's own inputs of some pictures."""
+        return get_family(self.host).read_pictures(self.image_processor, images)
 
     def host_frames(self, host: Mapping[str, Any]) -> list[tuple[int, int]]:
         """Return (width, height) in pixels of each picture as the host sees it."""
         return get_family(self.host).frames(self.image_processor, host)
 
-    def image_token_counts(self, pictures: Mapping[str, Any]) -> list[int]:
-        """Return how many tokens each picture takes in the prompt; empty without pictures."""
+    def picture_texts(self, pictures: Mapping[str, Any]) -> list[str]:
+        """Return what stands for each picture in the prompt; empty without pictures."""
         if not pictures:
             return []
-        return get_family(self.host).token_counts(self.image_processor, pictures)
+        return get_family(self.host).texts(self.image_processor, pictures, self.image_token)
+
+    def image_token_counts(self, pictures: Mapping[str, Any]) -> list[int]:
+        """Return how many positions each picture has in the prompt; empty without pictures."""
+        return [text.count(self.image_token) for text in self.picture_texts(pictures)]
 
 
 def pad_left(rows: Sequence[Sequence[int]], padding: int) -> tuple[Tensor, Tensor]:

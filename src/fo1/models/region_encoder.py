@@ -8,7 +8,7 @@ Either source may be missing, and so may the norms and the embedding; the publis
 norms. Legend: N regions, C channels, H W map size, D width of the language model.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast
 
 import torch
@@ -49,10 +49,20 @@ class HostMaps:
     Attributes:
         maps: (C, H, W) each, first layer first, all of one size.
         frame: (width, height) of the resized picture that the host saw, in pixels.
+        origin: (x, y) of the picture's corner in the maps, in pixels: hosts may pad it.
+        overview: the picture whole and smaller, where `maps` are stitched from tiles that did not see each other. The
+            size of a tile is that of the overview's frame; boxes that fit no tile are pooled from the overview.
     """
 
     maps: tuple[Tensor, ...]
     frame: tuple[int, int]
+    origin: tuple[int, int] = (0, 0)
+    overview: "HostMaps | None" = None
+
+    def without_maps(self) -> "HostMaps":
+        """Return what is left to place boxes with."""
+        overview = self.overview and self.overview.without_maps()
+        return replace(self, maps=(), overview=overview)
 
 
 class RegionNorm(nn.LayerNorm):
@@ -107,24 +117,43 @@ class RegionEncoder(nn.Module):
         self.projector = make_projector(config.projector, self.width, config.output_width)
 
     def host_levels(self, host: HostMaps) -> tuple[Tensor, ...]:
-        """Return the maps (C, H_l, W_l) that boxes are pooled from; box-independent, so computed once a picture."""
+        """Return the maps (C, H_l, W_l) that boxes are pooled from; box-independent, so computed once a picture.
+
+        Those of the overview, where there is one, come last.
+        """
         if not self.config.use_host:
             return ()
         if self.pyramid is None:
-            return (torch.cat(host.maps),)
-        # parity: only the last recorded map feeds the pyramid.
-        return tuple(level[0] for level in self.pyramid(host.maps[-1][None]))
+            levels = (torch.cat(host.maps),)
+        else:
+            # parity: only the last recorded map feeds the pyramid.
+            levels = tuple(level[0] for level in self.pyramid(host.maps[-1][None]))
+        return levels if host.overview is None else (*levels, *self.host_levels(host.overview))
 
-    def pool_host(self, levels: tuple[Tensor, ...], boxes: Tensor) -> Tensor | None:
-        """Return (N, Ch) float32 features, None without host maps; boxes (N, 4) in pixels of the host's frame."""
+    def pool_host(self, levels: tuple[Tensor, ...], boxes: Tensor, host: HostMaps) -> Tensor | None:
+        """Return (N, Ch) float32 features, None without host maps.
+
+        Args:
+            levels: from `host_levels`.
+            boxes: (N, 4) in pixels of the host's frame.
+            host: what the levels were made of; its maps are not read.
+        """
         if not self.config.use_host:
             return None
         scales = SimplePyramid.scales if self.pyramid is not None else (1.0,)
+        placed = boxes + boxes.new_tensor(host.origin * 2)
         pooled = [
-            pool_regions(level, boxes, self.config.host_stride / scale, self.config.output_size)
-            for level, scale in zip(levels, scales, strict=True)
+            pool_regions(level, placed, self.config.host_stride / scale, self.config.output_size)
+            for level, scale in zip(levels, scales, strict=host.overview is None)
         ]
-        return torch.cat(pooled, dim=-1)
+        features = torch.cat(pooled, dim=-1)
+        if host.overview is None:
+            return features
+        tile = boxes.new_tensor(host.overview.frame)
+        large = ((boxes[:, 2:] - boxes[:, :2]) > tile).any(-1)
+        smaller = boxes * (tile / boxes.new_tensor(host.frame)).repeat(2)
+        whole = self.pool_host(levels[len(scales) :], smaller, host.overview)
+        return torch.where(large[:, None].to(features.device), cast(Tensor, whole), features)
 
     def pool_auxiliary(self, maps: tuple[Tensor, ...], boxes: Tensor) -> Tensor:
         """Return (N, Ca) float32 features; boxes (N, 4) in pixels of the auxiliary encoder's input."""

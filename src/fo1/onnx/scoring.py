@@ -45,7 +45,7 @@ class PrefixTokens:
     def of(cls, model: FO1ForConditionalGeneration, processor: FO1Processor) -> "PrefixTokens":
         """Return those of a model; regions are written as an index token and a placeholder each."""
         count, placeholder = model.config.num_region_tokens, model.config.region_placeholder_id
-        ids = processor.token_ids(scene_prefix(count), [1])
+        ids = processor.token_ids(scene_prefix(count), [processor.image_token])
         image = ids.index(model.family.image_token_id(model.vlm.config))
         first, last = ids.index(placeholder), len(ids) - 1 - ids[::-1].index(placeholder)
         placed = ids[first - 1 : last + 1]

@@ -125,9 +125,9 @@ class Engine:
             for name in self.model.family.image_inputs
             if name in inputs and "pixel_values" not in name
         }
-        (tokens,) = self.processor.image_token_counts(inputs)
+        (text,) = self.processor.picture_texts(inputs)
         (frame,) = self.processor.host_frames(inputs)
-        picture = PictureTensors(image, encoding.without_maps(), kept, tokens, frame)
+        picture = PictureTensors(image, encoding.without_maps(), kept, text, frame)
         return picture, self.memory.get(picture, "maps", encoding.for_boxes)
 
     @torch.inference_mode()
@@ -376,9 +376,7 @@ class Engine:
 
     def _ids_of(self, rows: Sequence[Row]) -> list[list[int]]:
         return [
-            self.processor.token_ids(
-                row.prompt, [scene.picture.image_tokens for scene in row.pictures]
-            )
+            self.processor.token_ids(row.prompt, [scene.picture.text for scene in row.pictures])
             for row in rows
         ]
 

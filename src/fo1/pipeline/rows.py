@@ -22,14 +22,14 @@ class PictureTensors:
         image: the picture, RGB; its maps are made again where they were forgotten.
         encoding: what the host's vision encoder made of it, without the maps, which only boxes need.
         inputs: the host's picture inputs without the pixels, such as the size of the patch grid.
-        image_tokens: positions that the picture takes in a prompt.
+        text: what stands for the picture in a prompt.
         frame: (width, height) in pixels of the picture as the host sees it.
     """
 
     image: Image.Image
     encoding: PictureEncoding
     inputs: Mapping[str, Tensor]
-    image_tokens: int
+    text: str
     frame: tuple[int, int]
 
 

@@ -83,8 +83,7 @@ class Objective(nn.Module):
                 batch.features,
             )
         # The host puts pictures where it finds their tokens, row by row.
-        tokens = tuple(encoding.host.tokens[place] for place in batch.picture_order)
-        return replace(encoding, host=replace(encoding.host, tokens=tokens)), regions
+        return replace(encoding, host=encoding.host.select(batch.picture_order)), regions
 
     def states(
         self,

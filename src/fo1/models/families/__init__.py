@@ -9,10 +9,11 @@ from fo1.models.families.llava import Llava
 from fo1.models.families.qwen2_5_vl import Qwen2_5_VL
 from fo1.models.families.qwen2_5_vl_tracing import Qwen2_5_VLTracing
 from fo1.models.families.qwen3_5 import Qwen3_5
+from fo1.models.families.qwen3_vl import Qwen3VL
 from fo1.models.families.tracing import Tracing
 
 FAMILIES: Mapping[str, VLMFamily] = {
-    family.model_type: family for family in (Qwen2_5_VL(), Qwen3_5(), Llava())
+    family.model_type: family for family in (Qwen2_5_VL(), Qwen3_5(), Qwen3VL(), Llava())
 }
 
 TRACINGS: Mapping[str, Tracing] = {Qwen2_5_VL.model_type: Qwen2_5_VLTracing()}

@@ -1,15 +1,15 @@
 """What model and processor need to know about a kind of host VLM.
 
-The text is not among it: every host reads the chat of `fo1.layout`. Markers that its vocabulary lacks are added when
-it is taken on (`fo1.models.assembly`).
+The chat is not among it: every host reads that of `fo1.layout`. Markers that its vocabulary lacks are added when it is
+taken on (`fo1.models.assembly`).
 """
 
-import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
+from PIL import Image
 from torch import Tensor
 from transformers.utils.generic import ModelOutput
 
@@ -21,38 +21,39 @@ class HostFeatures:
     """One pass of the host's vision encoder over all pictures of a batch.
 
     Attributes:
-        outputs: what the host's `get_image_features` returned, without the encoder's own layers.
         tokens: per picture (T_i, D), what the language model reads in place of the image.
         maps: per picture the maps for the region encoder.
+        deep: per picture and early layer of the language model (T_i, D), what that adds to the picture's tokens;
+            empty for hosts whose layers add nothing.
     """
 
-    outputs: ModelOutput
     tokens: tuple[Tensor, ...]
     maps: tuple[HostMaps, ...]
+    deep: tuple[tuple[Tensor, ...], ...] = ()
 
-    def for_host(self) -> ModelOutput:
-        """Return a fresh `mm_encoder_outputs` entry; the host may change what it is given."""
-        outputs = copy.copy(self.outputs)
-        outputs.pooler_output = self.tokens
-        return outputs
+    def select(self, pictures: Sequence[int]) -> "HostFeatures":
+        """Return what the language model reads of some pictures, in this order."""
+        deep = tuple(self.deep[picture] for picture in pictures) if self.deep else ()
+        return replace(self, tokens=tuple(self.tokens[picture] for picture in pictures), deep=deep)
+
+    def blank(self) -> "HostFeatures":
+        """Return as many tokens that show nothing."""
+        tokens = tuple(map(torch.zeros_like, self.tokens))
+        deep = tuple(tuple(map(torch.zeros_like, layers)) for layers in self.deep)
+        return replace(self, tokens=tokens, deep=deep)
 
     @classmethod
     def join(cls, parts: Sequence["HostFeatures"]) -> "HostFeatures":
         """Return the features of several passes as if one pass had seen all their pictures."""
-        if len(parts) == 1:
-            return parts[0]
-        outputs = copy.copy(parts[0].outputs)
-        for name in set(outputs) - {"pooler_output"}:  # `for_host` takes that from the tokens
-            outputs[name] = _join([part.outputs[name] for part in parts])
         return cls(
-            outputs=outputs,
             tokens=tuple(tokens for part in parts for tokens in part.tokens),
             maps=tuple(maps for part in parts for maps in part.maps),
+            deep=tuple(deep for part in parts for deep in part.deep),
         )
 
 
 class VLMFamily(Protocol):
-    """One kind of host, keyed on `config.model_type`."""
+    """One kind of host, keyed on `config.model_type`; `plain.PlainFamily` has what most of them share."""
 
     @property
     def model_type(self) -> str:
@@ -61,7 +62,7 @@ class VLMFamily(Protocol):
 
     @property
     def image_inputs(self) -> tuple[str, ...]:
-        """Names of the picture inputs that the family's processor makes and `encode_images` reads."""
+        """Names of the picture inputs that `read_pictures` makes and `encode_images` reads."""
         ...
 
     def map_width(self, config: Any) -> int:
@@ -93,28 +94,61 @@ class VLMFamily(Protocol):
         ...
 
     def fit_image_processor(self, image_processor: Any, config: Any) -> Any:
-        """Return an image processor that also knows what `frames` and `token_counts` need of the host.
+        """Return an image processor that also knows what `frames` and `texts` need of the host.
 
         Raises:
             InputError: it makes pictures of a kind that this host cannot read.
         """
         ...
 
-    def frames(self, image_processor: Any, pictures: Mapping[str, Any]) -> list[tuple[int, int]]:
-        """Return (width, height) in pixels of each picture as the host sees it.
+    def read_pictures(self, image_processor: Any, images: Sequence[Image.Image]) -> dict[str, Any]:
+        """Return the `image_inputs` of some pictures.
 
         Args:
             image_processor: one that fits the host.
-            pictures: what it returned.
+            images: RGB pictures.
         """
         ...
 
-    def token_counts(self, image_processor: Any, pictures: Mapping[str, Any]) -> list[int]:
-        """Return how many tokens each picture takes in a prompt; arguments as in `frames`."""
+    def frames(self, image_processor: Any, pictures: Mapping[str, Any]) -> list[tuple[int, int]]:
+        """Return (width, height) in pixels of each picture as the host sees it, without padding.
+
+        Args:
+            image_processor: one that fits the host.
+            pictures: from `read_pictures`.
+        """
+        ...
+
+    def texts(
+        self, image_processor: Any, pictures: Mapping[str, Any], image_token: str
+    ) -> list[str]:
+        """Return what stands for each picture in a prompt: an image token per position, and marks of the host's own.
+
+        Args:
+            image_processor: as in `frames`.
+            pictures: as in `frames`.
+            image_token: what the vocabulary calls one image position.
+        """
         ...
 
     def encode_images(self, vlm: Any, inputs: Mapping[str, Any]) -> HostFeatures:
         """Return tokens and maps from one run of the host's own vision encoder."""
+        ...
+
+    def for_host(self, features: HostFeatures) -> ModelOutput:
+        """Return a fresh `mm_encoder_outputs` entry; the host may change what it is given."""
+        ...
+
+    def attention(
+        self, config: Any, input_ids: Tensor, attention_mask: Tensor
+    ) -> dict[str, Tensor]:
+        """Return what tells the host which tokens see which, by the names of its forward.
+
+        Args:
+            config: of the host.
+            input_ids: (B, T).
+            attention_mask: (B, T), which tokens are no padding; or (B, 1, T, T), which keys each query sees.
+        """
         ...
 
     def position_ids(
@@ -126,10 +160,3 @@ class VLMFamily(Protocol):
     ) -> Tensor:
         """Return the positions of a prompt, shape (..., B, T); never read from state kept on the host."""
         ...
-
-
-def _join(values: Sequence[Any]) -> Any:
-    """Return flattened tensors end to end; lists of tensors, one per layer, item by item."""
-    if isinstance(values[0], Tensor):
-        return torch.cat(list(values))
-    return type(values[0])(_join(items) for items in zip(*values, strict=True))

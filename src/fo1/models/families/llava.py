@@ -8,33 +8,19 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
-
 from fo1.errors import CheckpointError, InputError
 from fo1.models.families.base import HostFeatures
+from fo1.models.families.plain import PlainFamily
 from fo1.models.region_encoder import HostMaps
 
 CLASS_TOKENS = {"clip_vision_model": 1, "siglip_vision_model": 0}
 """Per kind of vision tower, how many tokens stand before those of the patches."""
 
 
-class Llava:
+class Llava(PlainFamily):
     """Adapter for `LlavaForConditionalGeneration`."""
 
     model_type = "llava"
-    image_inputs = ("pixel_values",)
-
-    def map_width(self, config: Any) -> int:
-        """Return the channels of one feature map."""
-        return config.vision_config.hidden_size
-
-    def map_stride(self, config: Any) -> int:
-        """Return the pixels per cell of the feature maps."""
-        return config.vision_config.patch_size
-
-    def token_width(self, config: Any) -> int:
-        """Return the width of an image token: the host's projector is part of its vision encoder here."""
-        return config.text_config.hidden_size
 
     def region_layers(self, config: Any) -> tuple[int, ...]:
         """Return the blocks that the language model's own image tokens are made of.
@@ -53,10 +39,6 @@ class Llava:
                 "name outputs of them: 1 is the first, -1 the last"
             )
         return tuple(blocks)
-
-    def image_token_id(self, config: Any) -> int:
-        """Return the id of the image token."""
-        return config.image_token_id
 
     def check_image_processor(self, image_processor: Any) -> None:
         """Check that pictures are squashed to one size, not cropped."""
@@ -99,12 +81,14 @@ class Llava:
         count, _, height, width = pictures["pixel_values"].shape
         return [(width, height)] * count
 
-    def token_counts(self, image_processor: Any, pictures: Mapping[str, Any]) -> list[int]:
+    def texts(
+        self, image_processor: Any, pictures: Mapping[str, Any], image_token: str
+    ) -> list[str]:
         """Return one token per patch, and one more where the class token stays; reads `pixel_values`."""
         count, _, height, width = pictures["pixel_values"].shape
         patch = image_processor.patch_size
         patches = (height // patch) * (width // patch)
-        return [patches + image_processor.num_additional_image_tokens] * count
+        return [image_token * (patches + image_processor.num_additional_image_tokens)] * count
 
     def encode_images(self, vlm: Any, inputs: Mapping[str, Any]) -> HostFeatures:
         """Return tokens and maps; reads `pixel_values` (B, 3, S, S)."""
@@ -123,19 +107,7 @@ class Llava:
             HostMaps(maps=tuple(layer[number] for layer in layers), frame=(width, height))
             for number in range(len(pixels))
         )
-        tokens = tuple(outputs.pooler_output)
-        # Setting fields to None would leave the layers in the output's own dictionary.
-        return HostFeatures(outputs=type(outputs)(pooler_output=tokens), tokens=tokens, maps=maps)
-
-    def position_ids(
-        self,
-        vlm: Any,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        inputs: Mapping[str, Any],
-    ) -> Tensor:
-        """Return (B, T) positions, counted from the first token that is no padding."""
-        return (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
+        return HostFeatures(tokens=tuple(outputs.pooler_output), maps=maps)
 
 
 def _class_tokens(vision: Any) -> int:

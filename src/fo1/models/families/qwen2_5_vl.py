@@ -9,6 +9,7 @@ from transformers.vision_utils import get_vision_window_index
 
 from fo1.errors import InputError
 from fo1.models.families.base import HostFeatures
+from fo1.models.families.plain import PlainFamily
 from fo1.models.region_encoder import HostMaps
 
 PATCHING = {
@@ -19,19 +20,11 @@ PATCHING = {
 """Settings of the vision encoder, and what the image processor calls them."""
 
 
-class Qwen2_5_VL:
+class Qwen2_5_VL(PlainFamily):
     """Adapter for `Qwen2_5_VLForConditionalGeneration`."""
 
     model_type = "qwen2_5_vl"
     image_inputs = ("pixel_values", "image_grid_thw")
-
-    def map_width(self, config: Any) -> int:
-        """Return the channels of one feature map."""
-        return config.vision_config.hidden_size
-
-    def map_stride(self, config: Any) -> int:
-        """Return the pixels per cell of the feature maps."""
-        return config.vision_config.patch_size
 
     def token_width(self, config: Any) -> int:
         """Return the width of an image token as the vision encoder makes it."""
@@ -40,10 +33,6 @@ class Qwen2_5_VL:
     def region_layers(self, config: Any) -> tuple[int, ...]:
         """Return the full-attention blocks."""
         return tuple(config.vision_config.fullatt_block_indexes)
-
-    def image_token_id(self, config: Any) -> int:
-        """Return the id of the image pad token."""
-        return config.image_token_id
 
     def check_image_processor(self, image_processor: Any) -> None:
         """Check that it cuts pictures into patches; it never crops."""
@@ -71,9 +60,12 @@ class Qwen2_5_VL:
         patch, grids = image_processor.patch_size, pictures["image_grid_thw"].tolist()
         return [(width * patch, height * patch) for _, height, width in grids]
 
-    def token_counts(self, image_processor: Any, pictures: Mapping[str, Any]) -> list[int]:
+    def texts(
+        self, image_processor: Any, pictures: Mapping[str, Any], image_token: str
+    ) -> list[str]:
         """Return one token per block of merged patches; reads `image_grid_thw` (B, 3)."""
-        return (pictures["image_grid_thw"].prod(-1) // image_processor.merge_size**2).tolist()
+        counts = pictures["image_grid_thw"].prod(-1) // image_processor.merge_size**2
+        return [image_token * count for count in counts.tolist()]
 
     def encode_images(self, vlm: Any, inputs: Mapping[str, Any]) -> HostFeatures:
         """Return tokens and maps; reads `pixel_values` (patches, 1176) and `image_grid_thw` (B, 3)."""
@@ -101,10 +93,13 @@ class Qwen2_5_VL:
             HostMaps(maps=tuple(maps), frame=(grid[2] * patch, grid[1] * patch))
             for maps, grid in zip(zip(*layers, strict=True), grids.tolist(), strict=True)
         )
-        # Setting fields to None would leave the layers in the output's own dictionary.
-        unread = ("hidden_states", "last_hidden_state")
-        outputs = type(outputs)(**{k: v for k, v in outputs.items() if k not in unread})
-        return HostFeatures(outputs=outputs, tokens=tuple(outputs.pooler_output), maps=maps)
+        return HostFeatures(
+            tokens=tuple(outputs.pooler_output), maps=maps, deep=self.deep_features(outputs)
+        )
+
+    def deep_features(self, outputs: Any) -> tuple[tuple[Tensor, ...], ...]:
+        """Return per picture what early layers of the language model add to its tokens; nothing here."""
+        return ()
 
     def block_order(self, vlm: Any, grids: Tensor) -> Tensor | None:
         """Return (blocks,) where each block of merged patches stands in the encoder's states; None in rows."""
