@@ -18,13 +18,23 @@ from transformers import (
     CLIPImageProcessorPil,
     CLIPVisionConfig,
     Florence2VisionConfig,
+    Gemma3Config,
+    Gemma3ImageProcessorPil,
+    GotOcr2ImageProcessorPil,
+    Idefics3Config,
+    Idefics3ImageProcessorPil,
+    InternVLConfig,
     LlamaConfig,
     LlavaConfig,
+    LlavaOnevisionConfig,
+    LlavaOnevisionImageProcessorPil,
     PreTrainedConfig,
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen3_5Config,
     Qwen3VLConfig,
+    SmolVLMConfig,
+    SmolVLMImageProcessorPil,
 )
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
@@ -45,6 +55,8 @@ WIDTH = 32
 VOCABULARY = 2048
 PLACEHOLDER = 2020
 FRAME = 140  # side of the one size that a host without free sizes reads
+TILE = 56  # side of a tile, for hosts that cut pictures up
+GRIDS = [[TILE * rows, TILE * columns] for rows in range(1, 4) for columns in range(1, 4)]
 WRITERS = ("o_proj.weight", "down_proj.weight")
 
 
@@ -198,6 +210,71 @@ def _llava(**options: Any) -> LlavaConfig:
     return LlavaConfig(**{"vision_config": vision, "text_config": text, **layers, **options})
 
 
+LLAMA_TEXT = {
+    **QWEN_TEXT,
+    "bos_token_id": None,
+    "eos_token_id": None,
+    "pad_token_id": None,
+}
+TOWER = {
+    "hidden_size": 24,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": TILE,
+    "patch_size": 14,
+}
+
+
+def _llava_onevision() -> LlavaOnevisionConfig:
+    return LlavaOnevisionConfig(
+        vision_config={"model_type": "siglip_vision_model", **TOWER},
+        text_config={"model_type": "qwen2", **LLAMA_TEXT},
+        image_token_index=1804,
+        video_token_index=1805,
+        vision_aspect_ratio="anyres_max_4",
+        image_grid_pinpoints=GRIDS,
+        tie_word_embeddings=False,
+    )
+
+
+def _internvl() -> InternVLConfig:
+    return InternVLConfig(
+        vision_config={**TOWER, "image_size": [TILE, TILE], "patch_size": [14, 14]},
+        text_config={"model_type": "qwen2", **LLAMA_TEXT},
+        image_token_id=1804,
+        image_seq_length=4,
+        tie_word_embeddings=False,
+    )
+
+
+def _gemma3() -> Gemma3Config:
+    return Gemma3Config(
+        vision_config={**TOWER, "image_size": FRAME},
+        text_config={
+            **LLAMA_TEXT,
+            "head_dim": 8,
+            "layer_types": ["sliding_attention", "full_attention"],
+            "query_pre_attn_scalar": 8,
+        },
+        image_token_index=1804,
+        boi_token_index=1801,
+        eoi_token_index=1802,
+        mm_tokens_per_image=25,
+    )
+
+
+def _idefics3(kind: type[Idefics3Config] | type[SmolVLMConfig]) -> Any:
+    return kind(
+        vision_config=TOWER,
+        text_config={"model_type": "llama", **LLAMA_TEXT},
+        image_token_id=1804,
+        scale_factor=2,
+        pad_token_id=None,
+        tie_word_embeddings=False,
+    )
+
+
 def llava_image_processor(side: int = FRAME, patch: int = 14) -> CLIPImageProcessorPil:
     """Return an image processor that squashes whole pictures, and knows the patches."""
     return CLIPImageProcessorPil(
@@ -236,7 +313,23 @@ HOSTS: dict[str, TinyHost] = {
         patches=lambda output: output[0, 1:],
         token_types=None,
     ),
+    "llava_onevision": TinyHost(
+        config=_llava_onevision,
+        image_processor=lambda: LlavaOnevisionImageProcessorPil(
+            size={"height": TILE, "width": TILE}, image_grid_pinpoints=GRIDS
+        ),
+        vision_blocks=lambda vlm: vlm.model.vision_tower.encoder.layers,
+        attention="self_attn",
+        attends=lambda states: (torch.zeros_like(states), None),
+        patches=lambda output: output[1:].flatten(0, 1),
+        token_types=None,
+    ),
 }
+
+
+KINDS = ("qwen2_5_vl", "qwen3_5", "llava")
+"""Hosts that stand for all where a test asks how rows are read: positions in three dimensions, states that are carried
+on, neither, and masks and windows of a host's own."""
 
 
 def davit_config() -> Florence2VisionConfig:
@@ -289,7 +382,7 @@ def randomise(model: torch.nn.Module, seed: int = 0) -> None:
                 parameter.copy_(0.5 * noise)
             elif parameter.ndim > 1:
                 # What the language model adds has to outweigh the last word, or it repeats that.
-                gain = 5 if "language_model" in name and name.endswith(WRITERS) else 1
+                gain = 5 if "vision" not in name and name.endswith(WRITERS) else 1
                 parameter.copy_(gain * noise / parameter[0].numel() ** 0.5)
             elif name.endswith("weight"):
                 parameter.copy_(1 + 0.15 * noise)
@@ -308,7 +401,9 @@ def make_model(
 
 def make_processor(host: str = "qwen2_5_vl") -> FO1Processor:
     return FO1Processor(
-        image_processor=HOSTS[host].image_processor(),
+        image_processor=get_family(host).fit_image_processor(
+            HOSTS[host].image_processor(), HOSTS[host].config()
+        ),
         auxiliary_image_processor=make_auxiliary_processor(IMAGENET_MEAN, IMAGENET_STD),
         tokenizer=published_tokenizer(TOKENIZER),
         host=host,

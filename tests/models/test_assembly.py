@@ -130,7 +130,7 @@ def test_a_spare_row_that_equals_the_image_token_s_is_drawn(family: str) -> None
 @pytest.mark.parametrize("kind", ["sdpa", "eager"])
 def test_attention_stays_as_it_was(family: str, kind: str) -> None:
     model, _ = assemble(family, make_host(family, attn_implementation=kind))
-    assert model.vlm.model.language_model.config._attn_implementation == kind
+    assert model.vlm.get_decoder().config._attn_implementation == kind
 
 
 def test_half_precision(family: str) -> None:

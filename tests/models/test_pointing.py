@@ -24,7 +24,7 @@ STEPS = 10
 CLOSE = {"atol": 1e-4, "rtol": 1e-4}
 
 
-@pytest.fixture(scope="module", params=sorted(tiny.HOSTS))
+@pytest.fixture(scope="module", params=tiny.KINDS)
 def family(request: pytest.FixtureRequest) -> str:
     return request.param
 

@@ -111,7 +111,7 @@ def test_boxes_meet_the_host_s_frame(host: str) -> None:
     made = tiny.make_processor(host)(images=[tiny.picture(93, 70)], boxes=[BOXES])
     processor = tiny.make_processor(host)
     ((width, height),) = processor.host_frames(made)
-    assert made["host_boxes"][0][0].tolist() == [0, 0, width, height]
+    np.testing.assert_allclose(made["host_boxes"][0][0], [0, 0, width, height], rtol=1e-6)
     scale = [width / 93, height / 70] * 2
     np.testing.assert_allclose(made["host_boxes"][0][1], np.array(BOXES[1]) * scale, rtol=1e-6)
     model = tiny.make_model(host)

@@ -36,7 +36,7 @@ def tokens_fed(model: FO1) -> Iterator[list[int]]:
     handle.remove()
 
 
-@pytest.fixture(params=sorted(tiny.HOSTS))
+@pytest.fixture(params=tiny.KINDS)
 def host(request: pytest.FixtureRequest) -> str:
     return request.param
 

@@ -48,7 +48,8 @@ def test_alignment_moves_the_region_encoder_the_head_and_new_rows_alone(
     before = tiny.make_model(host, score=True, pointer=8)
     after = trained(host, alignment(2, 4, rate=1e-2), tmp_path)
     changed = moved(before, after)
-    table = "vlm.model.language_model.embed_tokens.weight"
+    words = before.get_input_embeddings().weight
+    (table,) = (name for name, own in before.named_parameters() if own is words)
     allowed = groups(before, "regions", "score_head", "pointer") | {table, "vlm.lm_head.weight"}
     assert changed <= allowed
     assert table in changed
@@ -69,6 +70,7 @@ def test_a_stage_tells_what_stays_frozen(tmp_path: Path, caplog: pytest.LogCaptu
     assert told.endswith("2 steps; frozen: auxiliary, language_model, vision")
 
 
+@pytest.mark.parametrize("host", tiny.KINDS)
 def test_after_alignment_region_free_answers_are_bit_identical(host: str, tmp_path: Path) -> None:
     before = tiny.make_model(host, score=True, pointer=8)
     after = trained(host, alignment(3, 4, rate=1e-2), tmp_path)
@@ -89,6 +91,7 @@ def test_after_alignment_region_free_answers_are_bit_identical(host: str, tmp_pa
     assert torch.equal(*answers)
 
 
+@pytest.mark.parametrize("host", tiny.KINDS)
 def test_perception_adds_the_auxiliary_encoder_and_the_language_model(
     host: str, tmp_path: Path
 ) -> None:

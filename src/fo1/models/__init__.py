@@ -8,6 +8,7 @@ from fo1.models.configuration import (
     RegionEncoderConfig,
     ScoreHeadConfig,
 )
+from fo1.models.families import PlainFamily, VLMFamily, register_family
 from fo1.models.modeling import FO1ForConditionalGeneration
 from fo1.models.processing import FO1Processor
 
@@ -20,6 +21,9 @@ __all__ = [
     "FO1ForConditionalGeneration",
     "FO1Processor",
     "LightEncoderConfig",
+    "PlainFamily",
     "RegionEncoderConfig",
     "ScoreHeadConfig",
+    "VLMFamily",
+    "register_family",
 ]

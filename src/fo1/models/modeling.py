@@ -23,6 +23,7 @@ from transformers.utils.generic import ModelOutput
 from fo1.models.configuration import FO1Config
 from fo1.models.encoding import PictureEncoding, RegionEmbeddings
 from fo1.models.families import get_family
+from fo1.models.hosts import embedding_host
 from fo1.models.pointing import Pointables, Pointer, pointing_host
 from fo1.models.precision import KeepsBuffers
 from fo1.models.prefix import continue_prefix, read_prefix
@@ -284,8 +285,12 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
             "position_ids": position_ids,
             **self.family.attention(self.vlm.config, input_ids, attention_mask),
         }
+        if attention_mask.ndim == 4 and self.window is not None:
+            self.check_attention(int(attention_mask.sum(-1).max()))
         if encoding is not None:
-            host["mm_encoder_outputs"] = {"image": self.family.for_host(encoding.host)}
+            host["mm_encoder_outputs"] = {
+                "image": self.family.for_host(self.vlm.config, encoding.host)
+            }
         return host
 
     def forward(
@@ -387,7 +392,9 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
             input_ids, attention_mask, None, encoding, regions, region_index, rest
         )
         vlm = self.pointing(self.pointables(input_ids, host["inputs_embeds"]))
-        return vlm.generate(input_ids=input_ids, generation_config=settings, **host, **rest)
+        return embedding_host(vlm).generate(
+            input_ids=input_ids, generation_config=settings, **host, **rest
+        )
 
     def branch_states(
         self,
@@ -413,7 +420,6 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
         Raises:
             ValueError: layers of the host would not see all of it, or see more than a branch should.
         """
-        self.check_attention(prefix_ids.shape[1] + branches.ids.shape[1])
         if self.recurrent:
             raise ValueError(
                 f"got {int(branches.owner.max()) + 1} branches, but layers of this host carry a state from token to "
@@ -527,7 +533,15 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
         return not ATTENTION_LAYERS.issuperset(self._layer_kinds)
 
     def check_attention(self, length: int) -> None:
-        """Raises a ValueError if layers of the host would not see all of a sequence."""
+        """Raises a ValueError if layers of the host would not see as many tokens."""
+        if self.window is not None and self.window < length:
+            raise ValueError(
+                f"the host's layers see {self.window} tokens, the sequence has {length}; give fewer regions or queries"
+            )
+
+    @property
+    def window(self) -> int | None:
+        """How many tokens all layers of the host see at least; None where they see all."""
         text: Any = self.config.get_text_config(decoder=True)
         # Where kinds are not told apart, a window that is set is that of every layer.
         kinds = self._layer_kinds or ("sliding_attention", "chunked_attention")
@@ -535,12 +549,8 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
             "sliding_attention": "sliding_window",
             "chunked_attention": "attention_chunk_size",
         }
-        for kind, bound in bounds.items():
-            window = getattr(text, bound, None)
-            if kind in kinds and window and window < length:
-                raise ValueError(
-                    f"the host's layers see {window} tokens, the sequence has {length}; give fewer regions or queries"
-                )
+        windows = [getattr(text, bound, None) for kind, bound in bounds.items() if kind in kinds]
+        return min(filter(None, windows), default=None)
 
     @property
     def _layer_kinds(self) -> Sequence[str]:

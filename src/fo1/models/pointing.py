@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fo1.models.hosts import copy_host
 from fo1.models.precision import KeepsPrecision, in_float32
 
 
@@ -143,14 +144,7 @@ class PointingHead(nn.Module):
 
 
 def pointing_host(vlm: Any, pointer: Pointer, pointables: Sequence[Pointables]) -> Any:
-    """Return the host with another head: all else is shared, and the host itself stays as it is.
-
-    Threads that share a model each get their own, so nothing is hooked into the host.
-    """
-    shared = object.__new__(type(vlm))
-    shared.__dict__.update(vlm.__dict__)
-    # What spreads a model over devices wraps the host's own forward; the parts are wrapped each for itself.
-    shared.__dict__.pop("forward", None)
-    shared._modules = dict(vlm._modules)
+    """Return the host with another head."""
+    shared = copy_host(vlm)
     shared.set_output_embeddings(PointingHead(vlm.get_output_embeddings(), pointer, pointables))
     return shared

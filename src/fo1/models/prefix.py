@@ -179,7 +179,7 @@ def continue_prefix(
     Raises:
         ValueError: layers of the host would not see all of it.
     """
-    model.check_attention(len(prefix) + branches.ids.shape[1])
+    model.check_attention(len(prefix) + branches.longest)
     embeddings = model.fuse(branches.ids, None)
     if model.recurrent:
         return _tails(model, prefix, branches, embeddings), embeddings

@@ -249,6 +249,11 @@ class Branches:
         """Return the same branches on another device."""
         return Branches(self.ids.to(device), self.owner.to(device), self.words.to(device))
 
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest branch."""
+        return int(self.steps().max()) + 1 if self.ids.numel() else 0
+
     def steps(self) -> Tensor:
         """Return (B, T): the place of each token in its own branch, counted from 0."""
         return run_steps(self.owner)

@@ -135,7 +135,7 @@ class VLMFamily(Protocol):
         """Return tokens and maps from one run of the host's own vision encoder."""
         ...
 
-    def for_host(self, features: HostFeatures) -> ModelOutput:
+    def for_host(self, config: Any, features: HostFeatures) -> ModelOutput:
         """Return a fresh `mm_encoder_outputs` entry; the host may change what it is given."""
         ...
 

@@ -11,6 +11,7 @@ from typing import Any
 from fo1.errors import CheckpointError, InputError
 from fo1.models.families.base import HostFeatures
 from fo1.models.families.plain import PlainFamily
+from fo1.models.families.tiles import tower_maps
 from fo1.models.region_encoder import HostMaps
 
 CLASS_TOKENS = {"clip_vision_model": 1, "siglip_vision_model": 0}
@@ -57,14 +58,8 @@ class Llava(PlainFamily):
         """Return a copy that knows the tower's patches; the tower has to be of a kind with one frame."""
         self.check_image_processor(image_processor)
         vision = config.vision_config
-        first = _class_tokens(vision)
-        need, found = vision.image_size, image_processor.size
-        if (_side(found, "height"), _side(found, "width")) != (need, need):
-            raise InputError(
-                f"the image processor makes pictures of {_side(found, 'width')} x {_side(found, 'height')} pixels, "
-                f"but the vision tower reads {need} x {need}; "
-                f'give it size={{"height": {need}, "width": {need}}}'
-            )
+        first = class_tokens(vision)
+        check_side(image_processor, vision.image_size)
         dropped = config.vision_feature_select_strategy == "default"
         if dropped and not first:
             raise CheckpointError(
@@ -94,15 +89,12 @@ class Llava(PlainFamily):
         """Return tokens and maps; reads `pixel_values` (B, 3, S, S)."""
         pixels, config = inputs["pixel_values"], vlm.config
         outputs = vlm.get_image_features(pixels, output_hidden_states=True, return_dict=True)
-        first = _class_tokens(config.vision_config)
         height, width = pixels.shape[-2:]
-        grid = tuple(side // config.vision_config.patch_size for side in (height, width))
-        layers = []  # per layer (B, C, H, W)
-        for block in self.region_layers(config):
-            patches = outputs.hidden_states[block + 1][
-                :, first:
-            ]  # entry 0 goes into the first block
-            layers.append(patches.transpose(1, 2).unflatten(-1, grid))
+        vision = config.vision_config
+        grid = height // vision.patch_size, width // vision.patch_size
+        layers = tower_maps(
+            outputs.hidden_states, self.region_layers(config), class_tokens(vision), grid
+        )
         maps = tuple(
             HostMaps(maps=tuple(layer[number] for layer in layers), frame=(width, height))
             for number in range(len(pixels))
@@ -110,13 +102,32 @@ class Llava(PlainFamily):
         return HostFeatures(tokens=tuple(outputs.pooler_output), maps=maps)
 
 
-def _class_tokens(vision: Any) -> int:
-    """Return how many tokens of the tower stand before those of the patches."""
+def class_tokens(vision: Any) -> int:
+    """Return how many tokens of the tower stand before those of the patches.
+
+    Raises:
+        CheckpointError: the tower is of an unknown kind.
+    """
     if vision.model_type not in CLASS_TOKENS:
         raise CheckpointError(
             f"vision tower {vision.model_type!r} is unknown here; use a host with one of {', '.join(CLASS_TOKENS)}"
         )
     return CLASS_TOKENS[vision.model_type]
+
+
+def check_side(image_processor: Any, need: int) -> None:
+    """Check that an image processor makes squares of the one size that a vision tower reads.
+
+    Raises:
+        InputError: it does not.
+    """
+    found = image_processor.size
+    if (_side(found, "height"), _side(found, "width")) != (need, need):
+        raise InputError(
+            f"the image processor makes pictures of {_side(found, 'width')} x {_side(found, 'height')} pixels, "
+            f"but the vision tower reads {need} x {need}; "
+            f'give it size={{"height": {need}, "width": {need}}}'
+        )
 
 
 def _side(size: Any, name: str) -> Any:

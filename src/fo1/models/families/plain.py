@@ -37,7 +37,7 @@ class PlainFamily:
         made = image_processor(list(images), return_tensors="pt")
         return {name: made[name] for name in self.image_inputs}
 
-    def for_host(self, features: HostFeatures) -> ModelOutput:
+    def for_host(self, config: Any, features: HostFeatures) -> ModelOutput:
         """Return the tokens, one tensor per picture."""
         tokens: Any = features.tokens
         return BaseModelOutputWithPooling(pooler_output=tokens)

@@ -27,7 +27,7 @@ class Qwen3VL(Qwen3_5):
         """Return per picture, layer by layer, what DeepStack adds to its tokens."""
         return tuple(zip(*outputs.deepstack_features, strict=True))
 
-    def for_host(self, features: HostFeatures) -> ModelOutput:
+    def for_host(self, config: Any, features: HostFeatures) -> ModelOutput:
         """Return tokens and deep features, a list of pictures for every layer."""
         tokens: Any = features.tokens
         layers: Any = [list(layer) for layer in zip(*features.deep, strict=True)]
