@@ -324,6 +324,17 @@ HOSTS: dict[str, TinyHost] = {
         patches=lambda output: output[1:].flatten(0, 1),
         token_types=None,
     ),
+    "internvl": TinyHost(
+        config=_internvl,
+        image_processor=lambda: GotOcr2ImageProcessorPil(
+            size={"height": TILE, "width": TILE}, max_patches=6
+        ),
+        vision_blocks=lambda vlm: vlm.model.vision_tower.encoder.layer,
+        attention="attention",
+        attends=lambda states: (torch.zeros_like(states), None),
+        patches=lambda output: output[:-1, 1:].flatten(0, 1),
+        token_types=None,
+    ),
 }
 
 
