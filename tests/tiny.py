@@ -335,10 +335,19 @@ HOSTS: dict[str, TinyHost] = {
         patches=lambda output: output[:-1, 1:].flatten(0, 1),
         token_types=None,
     ),
+    "gemma3": TinyHost(
+        config=_gemma3,
+        image_processor=lambda: Gemma3ImageProcessorPil(size={"height": FRAME, "width": FRAME}),
+        vision_blocks=lambda vlm: vlm.model.vision_tower.encoder.layers,
+        attention="self_attn",
+        attends=lambda states: (torch.zeros_like(states), None),
+        patches=lambda output: output[0],
+        token_types="token_type_ids",
+    ),
 }
 
 
-KINDS = ("qwen2_5_vl", "qwen3_5", "llava")
+KINDS = ("qwen2_5_vl", "qwen3_5", "llava", "gemma3")
 """Hosts that stand for all where a test asks how rows are read: positions in three dimensions, states that are carried
 on, neither, and masks and windows of a host's own."""
 
