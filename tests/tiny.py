@@ -344,6 +344,23 @@ HOSTS: dict[str, TinyHost] = {
         patches=lambda output: output[0],
         token_types="token_type_ids",
     ),
+    **{
+        name: TinyHost(
+            config=lambda kind=kind: _idefics3(kind),
+            image_processor=lambda made=made: made(
+                size={"longest_edge": 3 * TILE}, max_image_size={"longest_edge": TILE}
+            ),
+            vision_blocks=lambda vlm: vlm.model.vision_model.encoder.layers,
+            attention="self_attn",
+            attends=lambda states: (torch.zeros_like(states), None),
+            patches=lambda output: output[:-1].flatten(0, 1),
+            token_types=None,
+        )
+        for name, kind, made in (
+            ("idefics3", Idefics3Config, Idefics3ImageProcessorPil),
+            ("smolvlm", SmolVLMConfig, SmolVLMImageProcessorPil),
+        )
+    },
 }
 
 

@@ -6,6 +6,7 @@ from typing import Final
 from fo1.errors import CheckpointError, InputError
 from fo1.models.families.base import HostFeatures, VLMFamily
 from fo1.models.families.gemma3 import Gemma3
+from fo1.models.families.idefics3 import Idefics3, SmolVLM
 from fo1.models.families.internvl import InternVL
 from fo1.models.families.llava import Llava
 from fo1.models.families.llava_onevision import LlavaOnevision
@@ -18,7 +19,7 @@ from fo1.models.families.tracing import Tracing
 
 _OWN = (
     *(Qwen2_5_VL(), Qwen3_5(), Qwen3VL(), Llava(), LlavaOnevision()),
-    *(InternVL(), Gemma3()),
+    *(InternVL(), Gemma3(), Idefics3(), SmolVLM()),
 )
 FAMILIES: MutableMapping[str, VLMFamily] = {family.model_type: family for family in _OWN}
 """All that are known; `register_family` adds to them."""
