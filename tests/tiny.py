@@ -5,6 +5,7 @@ library's usual spread of 0.02 a model of this size answers almost the same to e
 """
 
 import inspect
+import runpy
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ from transformers import (
     Qwen3VLConfig,
     SmolVLMConfig,
     SmolVLMImageProcessorPil,
+    VipLlavaConfig,
 )
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
@@ -49,6 +51,8 @@ from fo1.models import (
 from fo1.models.families import get_family
 from fo1.models.processing import IMAGENET_MEAN, IMAGENET_STD, make_auxiliary_processor
 from fo1.models.published.reading import published_tokenizer
+
+runpy.run_path(str(Path(__file__).parents[1] / "examples/own_family.py"))  # "vipllava"
 
 TOKENIZER = Path(__file__).parent / "parity/fixtures/VLM-FO1_Qwen2.5-VL-tiny"
 WIDTH = 32
@@ -226,6 +230,16 @@ TOWER = {
 }
 
 
+def _vipllava() -> VipLlavaConfig:
+    llava = _llava()
+    return VipLlavaConfig(
+        vision_config=llava.vision_config,
+        text_config=llava.text_config,
+        vision_feature_layer=[-2, -1, 1],
+        image_token_index=1804,
+    )
+
+
 def _llava_onevision() -> LlavaOnevisionConfig:
     return LlavaOnevisionConfig(
         vision_config={"model_type": "siglip_vision_model", **TOWER},
@@ -306,6 +320,15 @@ HOSTS: dict[str, TinyHost] = {
     ),
     "llava": TinyHost(
         config=_llava,
+        image_processor=llava_image_processor,
+        vision_blocks=lambda vlm: vlm.model.vision_tower.encoder.layers,
+        attention="self_attn",
+        attends=lambda states: (torch.zeros_like(states), None),
+        patches=lambda output: output[0, 1:],
+        token_types=None,
+    ),
+    "vipllava": TinyHost(
+        config=_vipllava,
         image_processor=llava_image_processor,
         vision_blocks=lambda vlm: vlm.model.vision_tower.encoder.layers,
         attention="self_attn",

@@ -3,11 +3,10 @@
 import pytest
 
 from fo1.models import FO1ForConditionalGeneration, FO1Processor
-from fo1.models.families import FAMILIES
 from tests import tiny
 
 
-@pytest.fixture(scope="module", params=sorted(FAMILIES))
+@pytest.fixture(scope="module", params=sorted(tiny.HOSTS))
 def family(request: pytest.FixtureRequest) -> str:
     """The host's family, for tests that hold for every one."""
     return request.param

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -11,9 +11,16 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from fo1.errors import CheckpointError
+from fo1.errors import CheckpointError, InputError
 from fo1.models import FO1ForConditionalGeneration, FO1Processor
-from fo1.models.families import FAMILIES, HostFeatures, get_family
+from fo1.models.families import (
+    FAMILIES,
+    HostFeatures,
+    PlainFamily,
+    VLMFamily,
+    get_family,
+    register_family,
+)
 from fo1.models.pooling import pool_regions
 from fo1.models.region_encoder import HostMaps
 from tests import tiny
@@ -42,8 +49,27 @@ def test_key_is_the_model_type(family: str) -> None:
 
 
 def test_unknown_family_is_named() -> None:
-    with pytest.raises(CheckpointError, match=r"'gpt2'; known families: .*qwen2_5_vl"):
+    cure = (
+        r"'gpt2'; known families: .*qwen2_5_vl.*give one of your own to fo1.models.register_family"
+    )
+    with pytest.raises(CheckpointError, match=cure):
         get_family("gpt2")
+
+
+def test_a_family_may_come_from_outside_the_package() -> None:
+    """That of `examples/own_family.py` is held to the whole contract; `tests/tiny.py` imports it."""
+    own = get_family("vipllava")
+    assert not type(own).__module__.startswith("fo1.")
+    register_family(own)
+    assert get_family("vipllava") is own
+
+    class Other(PlainFamily):
+        model_type = "llava"
+
+    with pytest.raises(
+        InputError, match=r"'llava' has an adapter, Llava; give yours the model_type"
+    ):
+        register_family(cast(VLMFamily, Other()))
 
 
 @torch.inference_mode()

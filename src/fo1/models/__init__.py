@@ -8,9 +8,10 @@ from fo1.models.configuration import (
     RegionEncoderConfig,
     ScoreHeadConfig,
 )
-from fo1.models.families import PlainFamily, VLMFamily, register_family
+from fo1.models.families import HostFeatures, PlainFamily, VLMFamily, register_family
 from fo1.models.modeling import FO1ForConditionalGeneration
 from fo1.models.processing import FO1Processor
+from fo1.models.region_encoder import HostMaps
 
 AutoConfig.register(FO1Config.model_type, FO1Config)
 AutoModelForImageTextToText.register(FO1Config, FO1ForConditionalGeneration)
@@ -20,6 +21,8 @@ __all__ = [
     "FO1Config",
     "FO1ForConditionalGeneration",
     "FO1Processor",
+    "HostFeatures",
+    "HostMaps",
     "LightEncoderConfig",
     "PlainFamily",
     "RegionEncoderConfig",
