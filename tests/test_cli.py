@@ -277,9 +277,27 @@ def test_doctor_on_a_good_model(run: Any, folder: Path, monkeypatch) -> None:
     assert done.out.splitlines()[-1] == "all in place"
     (row,) = run("doctor --json").rows
     assert row["ok"]
-    assert {"python", "torch", "torchvision", "device", "model", "picture"} <= {
-        check["name"] for check in row["checks"]
-    }
+    told = {check["name"]: check["detail"] for check in row["checks"]}
+    assert {"python", "torch", "torchvision", "device", "model", "host", "picture"} <= set(told)
+    assert told["host"] == (
+        "qwen2_5_vl: maps of vision blocks 1, 2, 32 channels, 14 pixels a cell; "
+        "a picture of 640 x 480 is seen as 504 x 364 and takes 234 tokens; without pointer"
+    )
+
+
+def test_doctor_on_a_host_without_region_tokens(run: Any, tmp_path: Path) -> None:
+    from tests import tiny
+
+    tiny.make_model("internvl").vlm.save_pretrained(tmp_path)
+    words = ["doctor", "--json", "--model", str(tmp_path)]
+    assert "lacks preprocessor_config.json" in run(words).out
+    tiny.HOSTS["internvl"].image_processor().save_pretrained(tmp_path)
+    (row,) = run(words).rows
+    (told,) = (check["detail"] for check in row["checks"] if not check["ok"])
+    assert told.startswith("internvl: maps of vision blocks 1, 24 channels, 14 pixels a cell; ")
+    assert "is seen as 168 x 112 and takes 28 tokens; no region tokens yet" in told
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
+    assert "no adapter for host family 'gpt2'; known families: gemma3, " in run(words).out
 
 
 def test_doctor_finds_missing_and_damaged_files(run: Any, place: Path, monkeypatch) -> None:

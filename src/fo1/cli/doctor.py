@@ -63,6 +63,8 @@ def examine(model: str, device: str | None) -> list[Check]:
             _look("device", lambda: _device(device)),
             _look("model", lambda: _model_files(model)),
         ]
+        if checks[-1].ok:
+            checks.append(_look("host", lambda: _host(model)))
     if all(check.ok for check in checks):
         checks.append(_look("picture", lambda: _try_picture(model, device)))
     return checks
@@ -188,6 +190,14 @@ def _model_files(model: str) -> str:
             raise _Broken(f"{file} is damaged; {cure}") from error
     size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
     return f"{model} in {folder}, {size / 1e6:.0f} MB"
+
+
+def _host(model: str) -> str:
+    """Return what the model's host shows of a picture."""
+    from fo1.cli.host import describe_host
+    from fo1.pipeline.loading import find_model
+
+    return describe_host(find_model(model))
 
 
 def _try_picture(model: str, device: str | None) -> str:
