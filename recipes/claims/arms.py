@@ -277,8 +277,10 @@ class Turns:
 class ArmCollator(Collator):
     """Makes batches of samples with a preface; an answer may hold index tokens that mean no region."""
 
-    def _scene(self, sample: Sample, image_tokens: Sequence[int], task_names: Sequence[str]) -> Any:
-        scene = super()._scene(replace(sample, dialogues=()), image_tokens, task_names)
+    def _scene(
+        self, sample: Sample, picture_texts: Sequence[str], task_names: Sequence[str]
+    ) -> Any:
+        scene = super()._scene(replace(sample, dialogues=()), picture_texts, task_names)
         before = self.processor.token_ids(sample.preface if isinstance(sample, Asked) else "")
         scene.ids.extend(before)
         for marks, mark in ((scene.branch, -1), (scene.labels, -100), (scene.tasks, -1)):

@@ -134,10 +134,10 @@ class Asker:
         batch: Batch = ArmCollator(self.processor)([one.sample for one in scenes])
         encoding, regions = objective.encode(batch)
         assert encoding is not None
-        counts = self.processor.image_token_counts(batch.pictures)
+        texts = self.processor.picture_texts(batch.pictures)
         owner = [scenes.index(one) for one, _ in chunk]
         ids = [
-            tokens(scene_prefix(one.sample.num_regions), [counts[number]])
+            tokens(scene_prefix(one.sample.num_regions), [texts[number]])
             + tokens(one.sample.preface)
             + tokens(question_branch(asked))
             + (tokens(query_branch(asked.split(" ", 1)[1])) if forced else [])
@@ -145,21 +145,12 @@ class Asker:
         ]
         length = max(map(len, ids))
         pad = self.processor.tokenizer.pad_token_id
-        host = encoding.host
         rows: dict[str, Any] = {
             "input_ids": torch.tensor([[pad] * (length - len(own)) + own for own in ids]),
             "attention_mask": torch.tensor(
                 [[0] * (length - len(own)) + [1] * len(own) for own in ids]
             ),
-            "encoding": replace(
-                encoding,
-                host=replace(
-                    host,
-                    tokens=tuple(host.tokens[number] for number in owner),
-                    maps=tuple(host.maps[number] for number in owner),
-                ),
-                levels=tuple(encoding.levels[number] for number in owner),
-            ),
+            "encoding": replace(encoding, host=encoding.host.select(owner)),
         }
         for name in self.model.family.image_inputs:
             if name != "pixel_values":
