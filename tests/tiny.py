@@ -445,7 +445,9 @@ def randomise(model: torch.nn.Module, seed: int = 0) -> None:
                 gain = 5 if "vision" not in name and name.endswith(WRITERS) else 1
                 parameter.copy_(gain * noise / parameter[0].numel() ** 0.5)
             elif name.endswith("weight"):
-                parameter.copy_(1 + 0.15 * noise)
+                # Some models norm what a layer adds, so there the gain stands in the norm.
+                gain = 5 if name.endswith("post_feedforward_layernorm.weight") else 1
+                parameter.copy_(gain * (1 + 0.15 * noise))
             elif parameter.ndim == 1:
                 parameter.copy_(0.1 * noise)
 

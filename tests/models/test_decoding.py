@@ -26,7 +26,7 @@ SEEDS = {
     "qwen2_5_vl": 2,
     "qwen3_5": 3,
     "llava": 9,
-    "gemma3": 6,
+    "gemma3": 1,
 }  # models that end some answers and not others
 TEXTS = ("Find the cup.", "Why?", "How many dogs are there?", "a b c", "Where is <region0>?")
 

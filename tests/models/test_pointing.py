@@ -24,7 +24,7 @@ STEPS = 10
 CLOSE = {"atol": 1e-4, "rtol": 1e-4}
 
 
-@pytest.fixture(scope="module", params=tiny.KINDS)
+@pytest.fixture(scope="module", params=tiny.KINDS[:3])  # a pointer draws no mask
 def family(request: pytest.FixtureRequest) -> str:
     return request.param
 
