@@ -4,8 +4,9 @@ Weights are drawn wide enough that regions, pictures and words change the outcom
 library's usual spread of 0.02 a model of this size answers almost the same to everything.
 """
 
+import importlib.util
 import inspect
-import runpy
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +53,13 @@ from fo1.models.families import get_family
 from fo1.models.processing import IMAGENET_MEAN, IMAGENET_STD, make_auxiliary_processor
 from fo1.models.published.reading import published_tokenizer
 
-runpy.run_path(str(Path(__file__).parents[1] / "examples/own_family.py"))  # "vipllava"
+_OWN = importlib.util.spec_from_file_location(
+    "own_family", Path(__file__).parents[1] / "examples/own_family.py"
+)
+assert _OWN is not None
+assert _OWN.loader is not None
+sys.modules[_OWN.name] = importlib.util.module_from_spec(_OWN)
+_OWN.loader.exec_module(sys.modules[_OWN.name])  # "vipllava"
 
 TOKENIZER = Path(__file__).parent / "parity/fixtures/VLM-FO1_Qwen2.5-VL-tiny"
 WIDTH = 32

@@ -67,16 +67,27 @@ class Mean:
     value: float
     low: float
     high: float
+    rounds: int
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> "Mean":
-        """Return the mean of some shares."""
+    def of(cls, values: Sequence[float]) -> "Mean | None":
+        """Return the mean of some shares, None of none; that of one has no interval."""
         points = 100 * np.array(values, float)
-        half = STUDENT[len(points)] * points.std(ddof=1) / math.sqrt(len(points))
-        return cls(float(points.mean()), float(points.mean() - half), float(points.mean() + half))
+        if not len(points):
+            return None
+        mean, half = float(points.mean()), math.nan
+        if len(points) > 1:
+            half = STUDENT[len(points)] * float(points.std(ddof=1)) / math.sqrt(len(points))
+        return cls(mean, mean - half, mean + half, len(points))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all rounds are in it."""
+        return self.rounds == len(LINEAGES)
 
     def __str__(self) -> str:
-        return f"{self.value:.1f} [{self.low:.1f}, {self.high:.1f}]"
+        interval = "" if math.isnan(self.low) else f" [{self.low:.1f}, {self.high:.1f}]"
+        return f"{self.value:.1f}{interval}{'' if self.is_whole else f' (of {self.rounds})'}"
 
 
 class Figures:
@@ -99,35 +110,41 @@ class Figures:
             scores[rate] = row["check"]["f1@0.5"]
         return max(RATES, key=lambda rate: scores[rate])
 
-    def rounds(self, training: Training, amount: int) -> list[Mapping[str, Any]] | None:
-        """Return the figures of all rounds of an arm, None where some are missing."""
+    def rounds(self, training: Training, amount: int) -> dict[str, Mapping[str, Any]]:
+        """Return the figures of an arm by lineage held out, of those rounds that were run."""
         rate = self.rate(training)
         if rate is None:
-            return None
-        wanted = [replace(training, held_out=one, amount=amount, rate=rate) for one in LINEAGES]
-        found = [self.rows.get(one) for one in wanted]
-        return None if None in found else [row for row in found if row is not None]
+            return {}
+        wanted = {
+            one: replace(training, held_out=one, amount=amount, rate=rate) for one in LINEAGES
+        }
+        return {one: self.rows[own] for one, own in wanted.items() if own in self.rows}
 
     def mean(self, training: Training, figure: Figure, amount: int = MIDDLE) -> Mean | None:
         """Return a figure of an arm."""
-        rows = self.rounds(training, amount)
-        return rows and Mean.of([figure(row) for row in rows])
+        return Mean.of([figure(row) for row in self.rounds(training, amount).values()])
+
+    def gaps(
+        self, ours: Training, theirs: Training, figure: Figure, amount: int = MIDDLE
+    ) -> dict[str, float]:
+        """Return how much larger a figure is in one arm than in another, by round."""
+        mine, others = self.rounds(ours, amount), self.rounds(theirs, amount)
+        return {one: figure(mine[one]) - figure(others[one]) for one in mine if one in others}
 
     def difference(
         self, ours: Training, theirs: Training, figure: Figure, amount: int = MIDDLE
     ) -> Mean | None:
-        """Return how much larger a figure is in one arm than in another, round by round."""
-        pairs = self.rounds(ours, amount), self.rounds(theirs, amount)
-        if pairs[0] is None or pairs[1] is None:
-            return None
-        return Mean.of([figure(a) - figure(b) for a, b in zip(*pairs, strict=True)])
+        """Return the mean of `gaps`."""
+        return Mean.of(list(self.gaps(ours, theirs, figure, amount).values()))
 
 
 def verdict(difference: Mean | None, least: float) -> str:
     """Return what a difference says of a hypothesis that it is at least so large, in points."""
     if difference is None:
         return "not run"
-    if difference.low > 0 and difference.value >= least:
+    if not difference.is_whole:
+        said = "**unfinished**"
+    elif difference.low > 0 and difference.value >= least:
         said = "**holds**"
     elif difference.high < least:
         said = "**fails**"
@@ -140,7 +157,9 @@ def alike(difference: Mean | None, most: float) -> str:
     """Return what a difference says of a hypothesis that it is no larger than so many points, either way."""
     if difference is None:
         return "not run"
-    if max(abs(difference.low), abs(difference.high)) <= most:
+    if not difference.is_whole:
+        said = "**unfinished**"
+    elif max(abs(difference.low), abs(difference.high)) <= most:
         said = "**holds**"
     elif difference.low > most or difference.high < -most:
         said = "**fails**"
@@ -188,7 +207,7 @@ def claim_1(figures: Figures) -> str:
     ends = [
         _leads(figures, arms, [*alone, *written], amount) for amount in (AMOUNTS[0], AMOUNTS[-1])
     ]
-    trend = ends[0] and ends[1] and Mean.of([a - b for a, b in zip(*ends, strict=True)])
+    trend = Mean.of([ends[0][one] - ends[1][one] for one in ends[0] if one in ends[1]])
     return "\n\n".join(
         [
             table(header, rows),
@@ -212,11 +231,9 @@ def _best(figures: Figures, arms: Sequence[Training], amount: int) -> Training |
 
 def _leads(
     figures: Figures, arms: Mapping[str, Training], over: Sequence[str], amount: int
-) -> list[float] | None:
+) -> dict[str, float]:
     best = _best(figures, [arms[name] for name in over], amount)
-    ours = figures.rounds(arms["regions"], amount)
-    theirs = best and figures.rounds(best, amount)
-    return ours and theirs and [f1(a) - f1(b) for a, b in zip(ours, theirs, strict=True)]
+    return figures.gaps(arms["regions"], best, f1, amount) if best else {}
 
 
 def claim_2(figures: Figures) -> str:
@@ -224,8 +241,8 @@ def claim_2(figures: Figures) -> str:
     arms = compared(2)
     rows = []
     for name, one in arms.items():
-        found = figures.rounds(one, MIDDLE)
-        size = found and f"{found[0]['parameters']['region_encoder'] / 1000:.0f} k"
+        found = list(figures.rounds(one, MIDDLE).values())
+        size = f"{found[0]['parameters']['region_encoder'] / 1000:.0f} k" if found else None
         against = None if name == "regions" else figures.difference(one, arms["regions"], f1_true)
         own = (figures.mean(one, figure) for figure in (f1, named))
         rows.append([name, size, figures.mean(one, f1_true), against, *own, figures.rate(one)])
