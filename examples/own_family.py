@@ -44,11 +44,6 @@ class VipLlava(PlainFamily):
         fitted.patch_size = config.vision_config.patch_size
         return fitted
 
-    def frames(self, image_processor: Any, pictures: Mapping[str, Any]) -> list[tuple[int, int]]:
-        """Return the same (width, height) for every picture."""
-        count, _, height, width = pictures["pixel_values"].shape
-        return [(width, height)] * count
-
     def texts(
         self, image_processor: Any, pictures: Mapping[str, Any], image_token: str
     ) -> list[str]:

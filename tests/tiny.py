@@ -138,6 +138,18 @@ def _qwen2_5_vl() -> Qwen2_5_VLConfig:
     )
 
 
+QWEN_VISION = {
+    "depth": 2,
+    "hidden_size": WIDTH,
+    "intermediate_size": 48,
+    "num_heads": 2,
+    "out_hidden_size": WIDTH,
+    "patch_size": 14,
+    "num_position_embeddings": 64,
+}
+"""Without windows, as from Qwen3 on."""
+
+
 def _qwen3_5() -> Qwen3_5Config:
     return Qwen3_5Config(
         text_config={
@@ -157,15 +169,7 @@ def _qwen3_5() -> Qwen3_5Config:
             },
             "eos_token_id": 1792,
         },
-        vision_config={
-            "depth": 2,
-            "hidden_size": WIDTH,
-            "intermediate_size": 48,
-            "num_heads": 2,
-            "out_hidden_size": WIDTH,
-            "patch_size": 14,
-            "num_position_embeddings": 64,
-        },
+        vision_config=QWEN_VISION,
         **QWEN,
     )
 
@@ -184,16 +188,7 @@ def _qwen3_vl() -> Qwen3VLConfig:
             },
             "eos_token_id": 1792,
         },
-        vision_config={
-            "depth": 3,
-            "hidden_size": WIDTH,
-            "intermediate_size": 48,
-            "num_heads": 2,
-            "out_hidden_size": WIDTH,
-            "patch_size": 14,
-            "num_position_embeddings": 64,
-            "deepstack_visual_indexes": [0, 1],
-        },
+        vision_config={**QWEN_VISION, "depth": 3, "deepstack_visual_indexes": [0, 1]},
         **QWEN,
     )
 

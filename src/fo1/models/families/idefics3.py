@@ -10,7 +10,7 @@ from PIL import Image
 from fo1.errors import InputError
 from fo1.models.families.base import HostFeatures
 from fo1.models.families.plain import PlainFamily
-from fo1.models.families.tiles import tile_counts, tiled_maps, tower_maps
+from fo1.models.families.tiles import tiled_features, tiled_frames, tower_maps
 
 AROUND, WHOLE = "<fake_token_around_image>", "<global-img>"
 
@@ -58,8 +58,7 @@ class Idefics3(PlainFamily):
 
     def frames(self, image_processor: Any, pictures: Mapping[str, Any]) -> list[tuple[int, int]]:
         """Return (width, height) in pixels; reads `tilings` (B, 2)."""
-        side = image_processor.max_image_size["longest_edge"]
-        return [(columns * side, rows * side) for rows, columns in pictures["tilings"].tolist()]
+        return tiled_frames(pictures["tilings"], image_processor.max_image_size["longest_edge"])
 
     def texts(
         self, image_processor: Any, pictures: Mapping[str, Any], image_token: str
@@ -84,19 +83,11 @@ class Idefics3(PlainFamily):
         outputs = vlm.get_image_features(
             inputs["pixel_values"], output_hidden_states=True, return_dict=True
         )
-        counts = tile_counts(tilings)
         cells = vision.image_size // vision.patch_size
         blocks = self.region_layers(vlm.config)
         layers = tower_maps(outputs.hidden_states, blocks, 0, (cells, cells))
-        pictures = zip(*(layer.split(counts) for layer in layers), strict=True)
-        tiles = torch.cat(list(outputs.pooler_output)).unflatten(0, (sum(counts), -1))
-        return HostFeatures(
-            tokens=tuple(own.flatten(0, 1) for own in tiles.split(counts)),
-            maps=tuple(
-                tiled_maps(own, tiling, vision.patch_size)
-                for own, tiling in zip(pictures, tilings.tolist(), strict=True)
-            ),
-        )
+        tokens = torch.cat(list(outputs.pooler_output)).unflatten(0, (len(layers[0]), -1))
+        return tiled_features(layers, tokens, tilings, vision.patch_size)
 
 
 class SmolVLM(Idefics3):

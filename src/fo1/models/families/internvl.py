@@ -12,7 +12,7 @@ from transformers.utils.generic import ModelOutput
 
 from fo1.models.families.base import HostFeatures
 from fo1.models.families.llava import Llava, check_side
-from fo1.models.families.tiles import tile_counts, tiled_maps, tower_maps
+from fo1.models.families.tiles import tile_counts, tiled_features, tiled_frames, tower_maps
 
 
 class InternVL(Llava):
@@ -48,8 +48,7 @@ class InternVL(Llava):
 
     def frames(self, image_processor: Any, pictures: Mapping[str, Any]) -> list[tuple[int, int]]:
         """Return (width, height) in pixels; reads `tilings` (B, 2)."""
-        side = image_processor.size["height"]
-        return [(columns * side, rows * side) for rows, columns in pictures["tilings"].tolist()]
+        return tiled_frames(pictures["tilings"], image_processor.size["height"])
 
     def texts(
         self, image_processor: Any, pictures: Mapping[str, Any], image_token: str
@@ -64,18 +63,10 @@ class InternVL(Llava):
         outputs = vlm.get_image_features(
             inputs["pixel_values"], output_hidden_states=True, return_dict=True
         )
-        counts = tile_counts(tilings)
         cells, stride = _grid(config)
         blocks = self.region_layers(config)
         layers = tower_maps(outputs.hidden_states, blocks, 1, (cells, cells))
-        pictures = zip(*(layer.split(counts) for layer in layers), strict=True)
-        return HostFeatures(
-            tokens=tuple(own.flatten(0, 1) for own in outputs.pooler_output.split(counts)),
-            maps=tuple(
-                tiled_maps(own, tiling, stride)
-                for own, tiling in zip(pictures, tilings.tolist(), strict=True)
-            ),
-        )
+        return tiled_features(layers, outputs.pooler_output, tilings, stride)
 
     def for_host(self, config: Any, features: HostFeatures) -> ModelOutput:
         """Return the tokens in one tensor, tile by tile."""

@@ -71,11 +71,6 @@ class Llava(PlainFamily):
         fitted.num_additional_image_tokens = 0 if dropped else first
         return fitted
 
-    def frames(self, image_processor: Any, pictures: Mapping[str, Any]) -> list[tuple[int, int]]:
-        """Return (width, height) in pixels; reads `pixel_values` (B, 3, H, W)."""
-        count, _, height, width = pictures["pixel_values"].shape
-        return [(width, height)] * count
-
     def texts(
         self, image_processor: Any, pictures: Mapping[str, Any], image_token: str
     ) -> list[str]:

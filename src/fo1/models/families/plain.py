@@ -1,4 +1,4 @@
-"""What most host families share: one vision tower, positions in one dimension, causal attention."""
+"""What most host families share: a vision tower with one square frame, positions in one dimension, causal attention."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -36,6 +36,11 @@ class PlainFamily:
         """Return what the image processor makes of them, as far as the host reads it."""
         made = image_processor(list(images), return_tensors="pt")
         return {name: made[name] for name in self.image_inputs}
+
+    def frames(self, image_processor: Any, pictures: Mapping[str, Any]) -> list[tuple[int, int]]:
+        """Return the one (width, height) of all pictures, in pixels; reads `pixel_values` (B, 3, H, W)."""
+        count, _, height, width = pictures["pixel_values"].shape
+        return [(width, height)] * count
 
     def for_host(self, config: Any, features: HostFeatures) -> ModelOutput:
         """Return the tokens, one tensor per picture."""

@@ -1,12 +1,13 @@
 """Maps of vision towers of one size: of a picture squashed to it, or of tiles put together again.
 
-Legend: n tiles, C channels, h w cells of a tile.
+Legend: B pictures, n tiles, C channels, h w cells of a tile, T tokens of one, D width of the language model.
 """
 
 from collections.abc import Sequence
 
 from torch import Tensor
 
+from fo1.models.families.base import HostFeatures
 from fo1.models.region_encoder import HostMaps
 
 
@@ -54,6 +55,33 @@ def tiled_maps(
         origin=origin,
         overview=overview,
     )
+
+
+def tiled_features(
+    layers: Sequence[Tensor], tokens: Tensor, tilings: Tensor, stride: int
+) -> HostFeatures:
+    """Return what a tower says of pictures whose tiles follow each other.
+
+    Args:
+        layers: as in `tiled_maps`, of all pictures.
+        tokens: (n, T, D) of their tiles.
+        tilings: (B, 2) rows and columns.
+        stride: pixels per cell.
+    """
+    counts = tile_counts(tilings)
+    pictures = zip(*(layer.split(counts) for layer in layers), strict=True)
+    return HostFeatures(
+        tokens=tuple(own.flatten(0, 1) for own in tokens.split(counts)),
+        maps=tuple(
+            tiled_maps(own, tiling, stride)
+            for own, tiling in zip(pictures, tilings.tolist(), strict=True)
+        ),
+    )
+
+
+def tiled_frames(tilings: Tensor, side: int) -> list[tuple[int, int]]:
+    """Return (width, height) in pixels of pictures that fill tiles (B, 2) of one side."""
+    return [(columns * side, rows * side) for rows, columns in tilings.tolist()]
 
 
 def tile_counts(tilings: Tensor) -> list[int]:
