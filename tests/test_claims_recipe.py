@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from fo1.geometry import box_iou
+from fo1.training import copying
 from tests.recipes import importing
 
 PARTS = {"base": 1, "train": 2, "check": 1, "test": 1}
@@ -143,7 +144,7 @@ def test_copied_regions_look_like_their_names(folder: Path) -> None:
     assert len(regions.embeddings) == len(sample.names)
     table = model.get_input_embeddings().weight.detach()
     for own, embedding in zip(sample.names, regions.embeddings.detach(), strict=True):
-        ids = processor.token_ids(own[0] if own else hosts.NOTHING)
+        ids = processor.token_ids(own[0] if own else copying.NOTHING)
         word = table[ids].mean(0)
         assert float((embedding - word).std() / table[ids].mean(0).std()) < 1
     losses = objective(batch)

@@ -71,7 +71,7 @@ class Arm:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Asked(Sample):
-    """A sample with a text that stands before all its dialogues, and the scene it is of."""
+    """A sample with a text that stands before all its dialogues."""
 
     preface: str = ""
 

@@ -1,7 +1,8 @@
 """The six claims: which trainings each compares. What is expected of them is docs/claims_prereg.md."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any, TypeAlias
 
 from scenes import LINEAGES
 from study import AMOUNTS, MIDDLE, RATES, TUNED_IN, Study, Training
@@ -24,6 +25,7 @@ ENCODERS = (
     "wide pyramid, concat",
     "wide pyramid, mean",
 )
+Found: TypeAlias = Callable[[Training], Mapping[str, Any] | None]
 FAMILIES = ("qwen2_5_vl", "llava", "qwen3_5")
 
 
@@ -53,10 +55,11 @@ def compared(claim: int) -> dict[str, Training]:
 
 
 def amounts(claim: int, training: Training) -> tuple[int, ...]:
-    """Return the amounts of scenes at which a claim compares."""
+    """Return the amounts of scenes at which a claim compares, the most telling first."""
     if claim == 5:
         return (training.amount,)
-    return AMOUNTS if claim == 1 and training.arm in WAYS else (MIDDLE,)
+    few, _, many = AMOUNTS
+    return (MIDDLE, few, many) if claim == 1 and training.arm in WAYS else (MIDDLE,)
 
 
 def tried(training: Training) -> list[Training]:
@@ -64,12 +67,16 @@ def tried(training: Training) -> list[Training]:
     return [replace(training, held_out=TUNED_IN, amount=MIDDLE, rate=rate) for rate in RATES]
 
 
-def chosen_rate(study: Study, training: Training) -> float | None:
-    """Return the best of the rates on other scenes of the lineages trained on; None where one is not measured yet."""
-    if not all(study.file(one).exists() for one in tried(training)):
-        return None
-    scores = {one.rate: study.figures(one)["check"]["f1@0.5"] for one in tried(training)}
-    return max(RATES, key=lambda rate: scores[rate])
+def chosen_rate(training: Training, found: Found) -> float | None:
+    """Return the best of the rates on other scenes of the lineages trained on; None where one is not measured yet.
+
+    Args:
+        training: whose arm, plan and host count.
+        found: tells the figures of a training, None where there are none.
+    """
+    figures = {one.rate: found(one) for one in tried(training)}
+    scores = {rate: own["check"]["f1@0.5"] for rate, own in figures.items() if own is not None}
+    return max(scores, key=lambda rate: scores[rate]) if len(scores) == len(RATES) else None
 
 
 def wanted(study: Study, claims: tuple[int, ...]) -> Iterator[Training | None]:
@@ -77,10 +84,9 @@ def wanted(study: Study, claims: tuple[int, ...]) -> Iterator[Training | None]:
     templates = [(claim, one) for claim in claims for one in compared(claim).values()]
     for _, one in templates:
         yield from tried(one)
-    for first in (True, False):
+    for turn in range(len(AMOUNTS)):
         for claim, one in templates:
-            rate = chosen_rate(study, one)
-            for amount in amounts(claim, one):
-                if (amount == amounts(claim, one)[len(amounts(claim, one)) // 2]) == first:
-                    for held_out in LINEAGES:
-                        yield rate and replace(one, held_out=held_out, amount=amount, rate=rate)
+            rate = chosen_rate(one, study.found)
+            for amount in amounts(claim, one)[turn : turn + 1]:
+                for held_out in LINEAGES:
+                    yield rate and replace(one, held_out=held_out, amount=amount, rate=rate)

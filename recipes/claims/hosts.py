@@ -8,6 +8,7 @@ Legend: P cells, C channels.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -35,15 +36,12 @@ from fo1.models import (
 from fo1.models.encoding import PictureEncoding, RegionEmbeddings
 from fo1.models.region_encoder import RegionEncoder
 from fo1.pipeline.loading import packaged_folder
+from fo1.training.copying import spoken_regions
 from fo1.training.objective import Objective
 
 WIDTH, LAYERS, HEADS, INNER = 128, 4, 4, 384
 VISION_LAYERS = 2
 PYRAMID = 32
-NOTHING = "nothing"
-"""What a region that shows no thing stands for."""
-BLUR = 0.3
-"""Of a copied word, in units of the words' own spread."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,16 +95,7 @@ class Copying(Objective):
         pictures = {name: value for name, value in batch.pictures.items() if name != "host_boxes"}
         none = [torch.zeros(0, 4) for _ in batch.pictures.get("host_boxes", ())]
         encoding, _ = super().encode(replace(batch, pictures={**pictures, "host_boxes": none}))
-        names = [own[0] if own else NOTHING for scene in batch.names for own in scene]
-        if not names:
-            return encoding, None
-        table: Any = self.model.get_input_embeddings()
-        words = torch.stack(
-            [table(torch.tensor(self.processor.token_ids(name))).mean(0) for name in names]
-        )
-        noise = torch.Generator().manual_seed(int(batch.packed.ids.sum()))
-        blur = BLUR * words.detach().std() * torch.randn(words.shape, generator=noise)
-        return encoding, RegionEmbeddings(words, words + blur, ())
+        return encoding, spoken_regions(self.model, self.processor, batch)
 
 
 class Pooled(nn.Module):
@@ -140,17 +129,22 @@ class Host:
     stride: int = 1
 
 
+QWEN_VISION = {
+    "depth": VISION_LAYERS,
+    "hidden_size": WIDTH,
+    "intermediate_size": INNER,
+    "num_heads": HEADS,
+    "out_hidden_size": WIDTH,
+    "in_channels": CELL_WIDTH,
+    "patch_size": 1,
+    "temporal_patch_size": 1,
+}
+
+
 def _qwen2_5_vl(text: dict[str, Any], tokens: dict[str, int]) -> PreTrainedConfig:
     rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [4, 6, 6]}
     vision = {
-        "depth": VISION_LAYERS,
-        "hidden_size": WIDTH,
-        "intermediate_size": INNER,
-        "num_heads": HEADS,
-        "out_hidden_size": WIDTH,
-        "in_channels": CELL_WIDTH,
-        "patch_size": 1,
-        "temporal_patch_size": 1,
+        **QWEN_VISION,
         "window_size": CELLS,
         "fullatt_block_indexes": [*range(VISION_LAYERS)],
     }
@@ -178,20 +172,9 @@ def _qwen3_5(text: dict[str, Any], tokens: dict[str, int]) -> PreTrainedConfig:
         "linear_num_value_heads": HEADS,
         "layer_types": ["linear_attention", "full_attention"] * (LAYERS // 2),
     }
-    vision = {
-        "depth": VISION_LAYERS,
-        "hidden_size": WIDTH,
-        "intermediate_size": INNER,
-        "num_heads": HEADS,
-        "out_hidden_size": WIDTH,
-        "in_channels": CELL_WIDTH,
-        "patch_size": 1,
-        "temporal_patch_size": 1,
-        "num_position_embeddings": CELLS**2,
-    }
     return Qwen3_5Config(
         text_config={**text, **linear, "rope_parameters": rope},
-        vision_config=vision,
+        vision_config={**QWEN_VISION, "num_position_embeddings": CELLS**2},
         **tokens,
         tie_word_embeddings=True,
     )
@@ -236,6 +219,7 @@ HOSTS = {
 }
 
 
+@cache
 def build_processor(family: str) -> FO1Processor:
     """Return the packaged tokenizer beside a processor of cells."""
     packaged = FO1Processor.from_pretrained(packaged_folder())

@@ -6,7 +6,8 @@ Legend: S scenes, Q questions, N boxes shown.
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import cached_property
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -25,10 +26,12 @@ from arms import (
 from scenes import Seen
 
 from fo1.data.collator import Batch
+from fo1.evaluation.metrics import estimates
 from fo1.geometry import box_iou
 from fo1.layout import query_branch, question_branch, scene_prefix
 from fo1.models import FO1ForConditionalGeneration, FO1Processor
 from fo1.models.decoding import decode
+from fo1.models.processing import pad_left
 from fo1.tags import GROUND_OPEN, NONE_TEXT
 from fo1.training.objective import Objective
 
@@ -38,6 +41,10 @@ ROWS = 48
 RECALL = 0.9
 ABSENT = 2
 """Names that are asked of a scene and are not there."""
+
+
+Question: TypeAlias = tuple[Shown, tuple[str, ...]]
+"""A scene, and what stands behind it in a prompt, part by part."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,12 +69,14 @@ class Asker:
     source: Source = "proposals"
     ranks: tuple[int, int] = MOST
 
+    @cached_property
     def shown(self) -> list[Shown]:
         """Return the scenes as the arm is shown them; the same boxes for every arm."""
         return [
             show(self.arm, scene, *choose(scene, self.source, self.ranks)) for scene in self.scenes
         ]
 
+    @cached_property
     def asked(self) -> list[list[str]]:
         """Return per scene the names that are there, then some that are not; the same for every arm."""
         found = []
@@ -78,16 +87,16 @@ class Asker:
             found.append([*there, *(absent[int(i)] for i in rng.permutation(len(absent))[:ABSENT])])
         return found
 
+    @cached_property
     def pairs(self) -> list[tuple[Shown, str]]:
-        """Return every name that is asked with its scene."""
+        """Every name that is asked with its scene."""
         return [
-            (one, name)
-            for one, names in zip(self.shown(), self.asked(), strict=True)
-            for name in names
+            (one, name) for one, names in zip(self.shown, self.asked, strict=True) for name in names
         ]
 
-    def write(self, questions: Sequence[tuple[Shown, str]]) -> list[str]:
-        """Return what the model writes."""
+    def write(self, asked: Sequence[tuple[Shown, str]]) -> list[str]:
+        """Return what the model writes about names, or about boxes as `reference` says them."""
+        questions = [(one, (self._question(text),)) for one, text in asked]
         texts: list[str] = []
         ends = [self.processor.tokenizer.convert_tokens_to_ids("<|im_end|>")]
         for chunk, rows in self._chunks(questions):
@@ -103,31 +112,35 @@ class Asker:
         return texts
 
     @torch.no_grad()
-    def presence(self, questions: Sequence[tuple[Shown, str]]) -> list[float]:
-        """Return log p that the answer opens a list, and not with the word for none; questions are names."""
+    def presence(self, asked: Sequence[tuple[Shown, str]]) -> list[float]:
+        """Return log p that the answer about a name opens a list, and not with the word for none."""
         tokens = self.processor.token_ids
         (opens,), none = tokens(GROUND_OPEN), tokens(NONE_TEXT)[0]
+        questions = [(one, (self._question(name), query_branch(name))) for one, name in asked]
         found: list[float] = []
-        for chunk, rows in self._chunks(questions, forced=True):
+        for chunk, rows in self._chunks(questions):
             logits = self.model(**rows).logits.float().log_softmax(-1)
-            for row, (_, name) in enumerate(chunk):
-                length = len(tokens(query_branch(name.split(" ", 1)[1])))
+            for row, (_, (_, opened)) in enumerate(chunk):
+                length = len(tokens(opened))
                 begin, listed = logits[row, -length - 1, opens], logits[row, -1, none]
                 found.append(float(begin + torch.log1p(-listed.exp().clamp(max=1 - 1e-6))))
         return found
 
+    def _question(self, text: str) -> str:
+        return question_branch(question(text, self.arm))
+
     def _chunks(
-        self, questions: Sequence[tuple[Shown, str]], forced: bool = False
-    ) -> Iterator[tuple[Sequence[tuple[Shown, str]], dict[str, Any]]]:
+        self, questions: Sequence[Question]
+    ) -> Iterator[tuple[Sequence[Question], dict[str, Any]]]:
         """Return questions in groups, each with what the model's `forward` takes of them."""
         # Rows are padded on the left, which a layer with a state would read.
         rows = 1 if self.model.recurrent else ROWS
         for start in range(0, len(questions), rows):
             chunk = questions[start : start + rows]
-            yield chunk, self._rows(chunk, forced)
+            yield chunk, self._rows(chunk)
 
     @torch.no_grad()
-    def _rows(self, chunk: Sequence[tuple[Shown, str]], forced: bool) -> dict[str, Any]:
+    def _rows(self, chunk: Sequence[Question]) -> dict[str, Any]:
         """Return the model's inputs; each scene is encoded once."""
         tokens, objective = self.processor.token_ids, Objective(self.model)
         scenes = list(dict.fromkeys(one for one, _ in chunk))
@@ -139,17 +152,13 @@ class Asker:
         ids = [
             tokens(scene_prefix(one.sample.num_regions), [texts[number]])
             + tokens(one.sample.preface)
-            + tokens(question_branch(asked))
-            + (tokens(query_branch(asked.split(" ", 1)[1])) if forced else [])
-            for (one, asked), number in zip(chunk, owner, strict=True)
+            + [token for part in parts for token in tokens(part)]
+            for (one, parts), number in zip(chunk, owner, strict=True)
         ]
-        length = max(map(len, ids))
-        pad = self.processor.tokenizer.pad_token_id
+        padded, mask = pad_left(ids, self.processor.tokenizer.pad_token_id)
         rows: dict[str, Any] = {
-            "input_ids": torch.tensor([[pad] * (length - len(own)) + own for own in ids]),
-            "attention_mask": torch.tensor(
-                [[0] * (length - len(own)) + [1] * len(own) for own in ids]
-            ),
+            "input_ids": padded,
+            "attention_mask": mask,
             "encoding": replace(encoding, host=encoding.host.select(owner)),
         }
         for name in self.model.family.image_inputs:
@@ -191,26 +200,24 @@ def tally(found: np.ndarray, true: np.ndarray, threshold: float) -> Tally:
 
 def f1(tallies: Sequence[Tally]) -> float:
     """Return 2 right / (listed + true) over all questions."""
-    whole = sum(one.listed + one.true for one in tallies)
-    return 2 * sum(one.right for one in tallies) / max(1, whole)
+    right, listed, true = np.array([(one.right, one.listed, one.true) for one in tallies]).T
+    return float(estimates.f1(right, listed, true, np.ones((1, len(tallies))))[0])
 
 
 def found_boxes(asker: Asker) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return per question about a name the boxes (N, 4) that are listed, and the true ones (M, 4)."""
-    pairs = asker.pairs()
-    texts = asker.write([(one, question(name, asker.arm)) for one, name in pairs])
+    texts = asker.write(asker.pairs)
     return [
         (
             read_boxes(text, asker.arm, one.boxes),
             one.scene.objects[[own == name for own in one.scene.names]],
         )
-        for text, (one, name) in zip(texts, pairs, strict=True)
+        for text, (one, name) in zip(texts, asker.pairs, strict=True)
     ]
 
 
 def lists(asker: Asker) -> dict[str, float]:
-    """Return how right lists are: F1 at two overlaps, exact counts, false boxes for absent names, tokens, presence."""
-    pairs = asker.pairs()
+    """Return how right lists are: F1 at two overlaps, exact counts, boxes for absent names, presence."""
     found = found_boxes(asker)
     there = np.array([len(true) > 0 for _, true in found])
     exact = np.array([len(own) == len(true) for own, true in found])
@@ -219,8 +226,8 @@ def lists(asker: Asker) -> dict[str, float]:
         f"f1@{threshold}": f1([tally(own, true, threshold) for own, true in found])
         for threshold in (0.5, 0.75)
     }
-    scores = asker.presence([(one, question(name, asker.arm)) for one, name in pairs])
-    members = np.concatenate([one.members for one in asker.shown()])
+    scores = asker.presence(asker.pairs)
+    members = np.concatenate([one.members for one in asker.shown])
     return {
         **figures,
         "count exact": float(exact[there].mean()),
@@ -234,9 +241,9 @@ def rejection(scores: np.ndarray, there: np.ndarray) -> dict[str, float]:
     """Return how well scores (Q,) tell names that are there (Q,) from those that are not."""
     present, absent = np.sort(scores[there]), scores[~there]
     threshold = present[int((1 - RECALL) * len(present))]
-    larger = (present[:, None] > absent).mean() + 0.5 * (present[:, None] == absent).mean()
+    one_picture = np.zeros(len(scores), int), np.ones((1, 1))
     return {
-        "presence auroc": float(larger),
+        "presence auroc": float(estimates.auroc(scores, there, *one_picture)[0]),
         "false at recall 0.9": float((absent >= threshold).mean()),
     }
 
@@ -244,10 +251,10 @@ def rejection(scores: np.ndarray, there: np.ndarray) -> dict[str, float]:
 def naming(asker: Asker) -> float:
     """Return the share of shown things whose name is written, letter by letter."""
     asked, names = [], []
-    for one in asker.shown():
+    for one in asker.shown:
         for place, name in zip(one.members, one.scene.names, strict=True):
             if place >= 0:
-                asked.append((one, question(reference(one, int(place), asker.arm), asker.arm)))
+                asked.append((one, reference(one, int(place), asker.arm)))
                 names.append(name)
     texts = asker.write(asked)
     return float(np.mean([text.strip() == name for text, name in zip(texts, names, strict=True)]))
@@ -255,10 +262,9 @@ def naming(asker: Asker) -> float:
 
 def seconds(asker: Asker, scenes: int) -> float:
     """Return the median time of one name in one scene, its boxes given, pictures' own encoding apart."""
-    shown, asked = asker.shown()[:scenes], asker.asked()[:scenes]
     times = []
-    for one, names in zip(shown, asked, strict=True):
+    for one, names in zip(asker.shown[:scenes], asker.asked[:scenes], strict=True):
         begun = time.perf_counter()
-        asker.write([(one, question(names[0], asker.arm))])
+        asker.write([(one, names[0])])
         times.append(time.perf_counter() - begun)
     return float(np.median(times))

@@ -61,7 +61,7 @@ def main() -> None:
     torch.set_num_threads(1)
     study = Study(args.out)
     (training,) = compared(5).values()
-    rate = chosen_rate(study, training)
+    rate = chosen_rate(training, study.found)
     if rate is None:
         raise SystemExit("the trainings of claim 5 are missing; run run.py --claims 5 first")
     rows: list[str] = []

@@ -7,8 +7,8 @@ What was made before is not made again, also where only its figures are left; a 
 """
 
 import argparse
+import fcntl
 import json
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,29 +26,15 @@ CLAIMS = (1, 2, 3, 4, 5, 6)
 
 @contextmanager
 def alone(folder: Path, name: str) -> Iterator[bool]:
-    """Yield whether no other living process is at it."""
+    """Yield whether no other process is at it."""
     folder.mkdir(parents=True, exist_ok=True)
-    lock = folder / name
-    if lock.exists() and not _lives(lock.read_text(encoding="utf-8")):
-        lock.unlink(missing_ok=True)
-    try:
-        with lock.open("x", encoding="utf-8") as opened:
-            opened.write(str(os.getpid()))
-    except FileExistsError:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.unlink()
-
-
-def _lives(pid: str) -> bool:
-    try:
-        os.kill(int(pid), 0)
-    except (ProcessLookupError, ValueError):
-        return False
-    return True
+    with (folder / name).open("w") as lock:  # the system lets go of it when a process dies
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            free = True
+        except BlockingIOError:
+            free = False
+        yield free
 
 
 def work(study: Study, claims: tuple[int, ...]) -> None:
@@ -80,8 +66,7 @@ def _make(study: Study, training: Training) -> bool:
         if free:
             begun = time.monotonic()
             found = study.figures(training)
-            score = found.get("own boxes", {}).get("f1@0.5", float("nan"))
-            told = f"{score:.3f} F1, {found['naming']:.3f} named"
+            told = f"{found['own boxes']['f1@0.5']:.3f} F1, {found['naming']:.3f} named"
             print(f"{training.name}: {told}, {time.monotonic() - begun:.0f} s", flush=True)
         return free
 

@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from fo1.data.pictures import PicturePack
 from fo1.data.scenes import Scene, SceneGenerator
+from fo1.formats.beside import written_beside
 from fo1.geometry import Boxes, box_iou
 from fo1.models import FO1ForConditionalGeneration
 from fo1.models.configuration import LightEncoderConfig
@@ -113,7 +114,6 @@ def scenes(part: str, lineage: str, folder: Path) -> list[Seen]:
     """Return the scenes of a part in one lineage; what was drawn before is read."""
     file = folder / f"{part}-{lineage}.pt"
     if not file.exists():
-        folder.mkdir(parents=True, exist_ok=True)
         _write(list(_draw(part, lineage)), file)
     return torch.load(file, weights_only=False, mmap=True)  # our own file
 
@@ -157,7 +157,6 @@ def of_round(part: str, held_out: str, folder: Path) -> list[Seen]:
     """
     file = folder / "rounds" / f"{held_out}-{part}.pt"
     if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
         own = [held_out] if part == "test" else [name for name in LINEAGES if name != held_out]
         each = [scenes(part, lineage, folder / "scenes") for lineage in own]
         cells, regions = _axes(held_out, folder)
@@ -189,9 +188,9 @@ def _axes(held_out: str, folder: Path) -> tuple[Axes, Axes]:
 
 
 def _write(value: object, file: Path) -> None:
-    beside = file.with_suffix(".part")
-    torch.save(value, beside)
-    beside.replace(file)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with written_beside(file) as beside:
+        torch.save(value, beside)
 
 
 @torch.no_grad()

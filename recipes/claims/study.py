@@ -19,7 +19,7 @@ from measures import Asker, lists, naming
 from scenes import LINEAGES, REGION_WIDTH, of_round, vocabulary
 
 from fo1.formats.beside import write_beside
-from fo1.models import FO1ForConditionalGeneration, FO1Processor
+from fo1.models import FO1ForConditionalGeneration
 from fo1.training.recipe import Recipe
 from fo1.training.run import Run, learned_model, run
 from fo1.training.stages import Stage
@@ -115,22 +115,21 @@ class Study:
         """All names."""
         return vocabulary()
 
-    def processor(self, family: str) -> FO1Processor:
-        """Return the processor of a family."""
-        return build_processor(family)
-
     def train_host(self, family: str, held_out: str) -> None:
         """Train a host; what was trained before is not trained again."""
         run(self.host_run(family, held_out))
-        (self.host_run(family, held_out).out / ENDED).touch()
+        (self._host_folder(family, held_out) / ENDED).touch()
 
     def has_host(self, training: Training) -> bool:
         """Whether a training's host is trained."""
-        return (self.host_run(training.family, training.held_out).out / ENDED).exists()
+        return (self._host_folder(training.family, training.held_out) / ENDED).exists()
+
+    def _host_folder(self, family: str, held_out: str) -> Path:
+        return self.out / "hosts" / f"{family}-{held_out}"
 
     def host_run(self, family: str, held_out: str) -> Run:
         """Return the host's own training: boxes in coordinates, of both kinds, names of boxes, tables of words."""
-        processor, seed = self.processor(family), LINEAGES.index(held_out)
+        processor, seed = build_processor(family), LINEAGES.index(held_out)
         shown = of_round("base", held_out, self.out)
         seen = [Draw(ARMS[name], shown, self.names, seed) for name in ("digits", "bins")]
         read = [Tables(name, self.names, seed) for name in ("regions", "digits", "bins")]
@@ -148,14 +147,14 @@ class Study:
             processor=processor,
             draw=lambda _: Turns(draws),
             collator=ArmCollator(processor),
-            out=self.out / "hosts" / f"{family}-{held_out}",
+            out=self._host_folder(family, held_out),
             make_objective=lambda model, _: Copying(model, processor),
         )
 
     def run_of(self, training: Training) -> Run:
         """Return a training as a run."""
         arm, seed = ARMS[training.arm], LINEAGES.index(training.held_out)
-        processor = self.processor(training.family)
+        processor = build_processor(training.family)
         shown = of_round("train", training.held_out, self.out)[: training.amount]
         draw = Draw(arm, shown, self.names, 100 + seed)
 
@@ -186,17 +185,12 @@ class Study:
         )
 
     def asker(
-        self,
-        training: Training,
-        model: Any,
-        source: Any = "proposals",
-        part: str = "test",
-        **more: Any,
+        self, training: Training, model: Any, source: Any = "proposals", part: str = "test"
     ) -> Asker:
         """Return the model of a training, ready to be asked about scenes of a part."""
         shown = of_round(part, training.held_out, self.out)
-        processor = self.processor(training.family)
-        return Asker(model, processor, ARMS[training.arm], shown, self.names, source, **more)
+        processor = build_processor(training.family)
+        return Asker(model, processor, ARMS[training.arm], shown, self.names, source)
 
     def figures(self, training: Training) -> dict[str, Any]:
         """Return the figures of a training, which is made if there are none."""
@@ -229,6 +223,11 @@ class Study:
             host = replace(training, arm="digits")
             found["host's own boxes"] = lists(self.asker(host, model))
         return found
+
+    def found(self, training: Training) -> dict[str, Any] | None:
+        """Return the figures of a training, None if there are none."""
+        file = self.file(training)
+        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
 
     def file(self, training: Training) -> Path:
         """Return the file of a training's figures."""

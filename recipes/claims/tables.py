@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from claims import COORDINATES, FAMILIES, WAYS, amounts, compared
+from claims import COORDINATES, FAMILIES, WAYS, amounts, chosen_rate, compared
 from other_boxes import FIGURES as OTHER_BOXES
 from run import CLAIMS, FIGURES
 from scenes import LINEAGES
-from study import AMOUNTS, ARMS, MIDDLE, RATES, TUNED_IN, Training
+from study import AMOUNTS, ARMS, MIDDLE, Training
 
 from fo1.formats.beside import write_beside
+from fo1.formats.markdown import table
 
 DOCUMENT = Path(__file__).parents[2] / "docs/claims.md"
 BEGIN, END = "<!-- written by recipes/claims/tables.py from here -->", "<!-- to here -->"
@@ -102,13 +103,7 @@ class Figures:
 
     def rate(self, training: Training) -> float | None:
         """Return the rate that was chosen for an arm; None if that is not known yet."""
-        scores: dict[float, float] = {}
-        for rate in RATES:
-            row = self.rows.get(replace(training, held_out=TUNED_IN, amount=MIDDLE, rate=rate))
-            if row is None:
-                return None
-            scores[rate] = row["check"]["f1@0.5"]
-        return max(RATES, key=lambda rate: scores[rate])
+        return chosen_rate(training, self.rows.get)
 
     def rounds(self, training: Training, amount: int) -> dict[str, Mapping[str, Any]]:
         """Return the figures of an arm by lineage held out, of those rounds that were run."""
@@ -166,15 +161,6 @@ def alike(difference: Mean | None, most: float) -> str:
     else:
         said = "**open**"
     return f"{said}: {difference} (within {most:g})"
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Return Markdown; None is a dash."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(
-        "| " + " | ".join("-" if cell is None else str(cell) for cell in line) + " |"
-        for line in lines
-    )
 
 
 def claim_1(figures: Figures) -> str:

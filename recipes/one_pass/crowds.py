@@ -21,6 +21,7 @@ from fo1.data.regions import NOBODY, draw_regions
 from fo1.data.sampling import Sampling
 from fo1.data.scenes import SceneGenerator
 from fo1.data.schema import PictureRef, Record, TrueObject
+from fo1.formats.beside import written_beside
 from fo1.geometry import Boxes
 from fo1.models import FO1ForConditionalGeneration, FO1Processor
 
@@ -128,9 +129,8 @@ def crowds(
             found.append(_crowd(scene, [seed, number], model, processor))
             progress.update()
     kept.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(".part")
-    torch.save(found, part)
-    part.replace(file)
+    with written_beside(file) as part:
+        torch.save(found, part)
     return found
 
 

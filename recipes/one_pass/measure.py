@@ -16,6 +16,7 @@ from ways import WAYS, Read, Scene
 from fo1.data.sample import UNKNOWN
 from fo1.evaluation.metrics.estimates import brier_skill, estimate, f1, ratio, resampling
 from fo1.evaluation.metrics.ranking import average_precision, rank
+from fo1.formats.markdown import table
 from fo1.pipeline.engine import Engine
 
 RESAMPLES = 200
@@ -176,7 +177,7 @@ def report(
 ) -> str:
     """Return the table as Markdown; thresholds come from the validation scenes."""
     kept, asked = Questions.of(validation, vocabulary), Questions.of(test, vocabulary)
-    rows = [list(HEADER), ["---"] * len(HEADER)]
+    rows: list[list[str]] = []
     for style, engine in engines.items():
         tuned = ask(engine, kept, f"{style}, thresholds")
         for way, seen in ask(engine, asked, f"{style}, test").items():
@@ -192,4 +193,4 @@ def report(
         f"asked of each; {sum(int(p.sum()) for p in pairs)} pairs; thresholds of best F1 on "
         f"{len(validation)} other scenes."
     )
-    return head + "\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return f"{head}\n\n{table(HEADER, rows)}"

@@ -7,7 +7,7 @@ comes copying, without pictures: a region's embedding is the word for what it sh
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from fo1.models import (
 from fo1.models.encoding import RegionEmbeddings
 from fo1.pipeline.loading import packaged_folder
 from fo1.tags import NONE_TEXT, OBJECTS_CLOSE, region_token
+from fo1.training.copying import spoken_regions
 from fo1.training.objective import Objective
 from fo1.training.recipe import Recipe
 from fo1.training.run import Run
@@ -45,8 +46,6 @@ FEW, MANY = 6, 18
 """Regions when copying begins, and from its middle on."""
 NAMED = 0.85
 """Share of them that show a named thing."""
-NOISE = 0.3
-"""Of a copied word, in units of the words' own spread."""
 DESCRIBED = 4
 """Regions that are named, beside the lists."""
 HOST_PIXELS = 112 * 112
@@ -239,16 +238,9 @@ class Copying(Objective):
         super().__init__(model)
         self.processor = processor
 
-    def encode(self, batch: Batch) -> tuple[None, RegionEmbeddings]:
+    def encode(self, batch: Batch) -> tuple[None, RegionEmbeddings | None]:
         """Return regions that are the words for what they show."""
-        table: Any = self.model.get_input_embeddings()
-        names = [own[0] if own else "nothing" for scene in batch.names for own in scene]
-        words = torch.stack(
-            [table(torch.tensor(self.processor.token_ids(n))).mean(0) for n in names]
-        )
-        noise = torch.Generator().manual_seed(int(batch.packed.ids.sum()))
-        spread = NOISE * words.detach().std() * torch.randn(words.shape, generator=noise)
-        return None, RegionEmbeddings(words, words + spread, ())
+        return None, spoken_regions(self.model, self.processor, batch)
 
 
 def run_of(
