@@ -1,6 +1,6 @@
 """Cached scenes become samples: queries with targets and question-answer turns, drawn or imagined."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,6 +32,10 @@ TURNS = {
 }
 """How often each kind of turn is drawn."""
 TURNS_PER_SCENE = 5
+DETECTED = 4  # names of things in one question at most; beside them fewer of nothing
+IN_VAIN = 8  # names of nothing that a copying sample asks, beside all that there are
+MOST_AT_ONCE = 8  # of them in one question
+DESCRIBED = 3  # regions whose name it asks
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,32 +85,86 @@ class SampleMaker:
         """Return a sample of a cached record."""
         things, chosen, raw = self._draw(record, rng)
         owner, iou = record["owner"][chosen], record["iou"][chosen]
-        # Language needs the size of the picture only, and the cache does not keep the picture.
-        scene: Scene = replace(record["scene"], image=Image.new("1", record["size"]))
+        scene = _sized(record)
         if things[0].kind is not None:
-            scene = replace(
-                scene,
-                objects=tuple(
-                    replace(o, name=t.names[0], names=t.names[:4], unsure=(), colour="")
-                    for o, t in zip(scene.objects, things, strict=True)
-                ),
-            )
+            scene = _renamed(scene, things)
+        return self._sample(
+            record,
+            chosen,
+            raw,
+            queries=tuple(self._queries(scene, things, owner, iou, rng)),
+            dialogues=tuple(self._turns(scene, things, owner, iou, record["boxes"][chosen], rng)),
+            names=_region_names(things, owner, iou),
+        )
+
+    def copying(
+        self, record: dict[str, Any], names: Sequence[str], share: float, rng: np.random.Generator
+    ) -> Sample:
+        """Return a sample that teaches to copy: things bear names by chance, and all of them are asked.
+
+        Beside them names of nothing are asked, and what some regions are.
+
+        Args:
+            record: a cached one.
+            names: that things may bear.
+            share: of the usual regions that show no thing.
+            rng: of what is drawn.
+        """
+        scene = _sized(record)
+        kinds = list(dict.fromkeys(o.concept for o in scene.objects))
+        drawn = rng.choice(len(names), len(kinds) + IN_VAIN, replace=False)
+        asked = [names[int(i)] for i in drawn]
+        own = dict(zip(kinds, asked[: len(kinds)], strict=True))
+        things = [Thing((own[o.concept],), (), None, o.colour) for o in scene.objects]
+        scene = _renamed(scene, things)
+        chosen = self._choose_regions(record, rng, share)
+        owner, iou = record["owner"][chosen], record["iou"][chosen]
+        regions = {name: self._regions_of(name, things, owner, iou) for name in asked}
+        asked = [asked[i] for i in rng.permutation(len(asked))]
+        dialogues = []
+        while asked:
+            some, asked = asked[: (size := int(rng.integers(1, MOST_AT_ONCE + 1)))], asked[size:]
+            answer = "".join(_written(name, regions[name]) for name in some)
+            dialogues.append(Dialogue(((prompts.detect(some), answer),), "detect"))
+        shown = [(region, name) for name, own in regions.items() for region in own]
+        for i in rng.permutation(len(shown))[:DESCRIBED]:
+            turn = prompts.describe([shown[i][0]]), language.article(shown[i][1])
+            dialogues.append(Dialogue((turn,), "describe"))
+        dialogues += self._turns(scene, things, owner, iou, record["boxes"][chosen], rng)[:2]
+        return self._sample(
+            record,
+            chosen,
+            record["raw"][torch.from_numpy(chosen)].float(),
+            HOST_PIXELS[0],
+            dialogues=tuple(dialogues),
+            names=_region_names(things, owner, iou),
+        )
+
+    def _sample(
+        self,
+        record: dict[str, Any],
+        chosen: np.ndarray,
+        raw: torch.Tensor,
+        most_pixels: int = HOST_PIXELS[1],
+        **content: Any,
+    ) -> Sample:
+        """Return a sample that shows the chosen regions of a record, whatever is asked about them."""
         with torch.no_grad():
             features = self.encoder.finish(raw)
-        width, height = record["size"]
+        size = record["size"]
         height, width = smart_resize(
-            height, width, min_pixels=HOST_PIXELS[0], max_pixels=HOST_PIXELS[1]
+            size[1], size[0], min_pixels=HOST_PIXELS[0], max_pixels=most_pixels
         )
         image = Image.fromarray(record["pixels"]).resize((width, height), Image.Resampling.BICUBIC)
-        own, size = record["boxes"][chosen], record["size"]
+        boxes = scale_boxes(
+            record["boxes"][chosen], (size[1], size[0]), (image.height, image.width)
+        )
         return Sample(
-            key=str(scene.index),
+            key=str(record["scene"].index),
             images=(image,),
-            boxes=(scale_boxes(own, (size[1], size[0]), (image.height, image.width)),),
+            boxes=(boxes,),
             features=features,
-            queries=tuple(self._queries(scene, things, owner, iou, rng)),
-            dialogues=tuple(self._turns(scene, things, owner, iou, own, rng)),
-            names=_region_names(things, owner, iou),
+            **content,
         )
 
     def regions(
@@ -140,13 +198,15 @@ class SampleMaker:
                 by_concept[found.concept] = Thing(kind.names, (), kind, "")
         return [by_concept[o.concept] for o in scene.objects]
 
-    def _choose_regions(self, record: dict[str, Any], rng: np.random.Generator) -> np.ndarray:
+    def _choose_regions(
+        self, record: dict[str, Any], rng: np.random.Generator, share: float = 1.0
+    ) -> np.ndarray:
         """Return indices of candidate boxes: each object exactly or jittered, the rest by chance, shuffled."""
         count = len(record["scene"].objects)
         jittered = rng.random(count) < 0.5
         objects = np.arange(count) + jittered * count
         rest = np.arange(2 * count, len(record["boxes"]))
-        rest = rest[rng.random(len(rest)) < rng.choice([0.3, 0.6, 0.9])]
+        rest = rest[rng.random(len(rest)) < share * rng.choice([0.3, 0.6, 0.9])]
         return rng.permutation(np.concatenate([objects, rest]))
 
     def is_named(self, thing: Thing, name: str) -> bool:
@@ -263,17 +323,15 @@ class SampleMaker:
         ]
 
     def _listing(self, name, things, owner, iou) -> str:
-        regions = self._regions_of(name, things, owner, iou)
-        listed = "".join(tags.region_token(r) for r in regions) or tags.NONE_TEXT.lower()
-        return f"{layout.query_branch(name)}{listed}{tags.OBJECTS_CLOSE}"
+        return _written(name, self._regions_of(name, things, owner, iou))
 
     def _detect(self, scene, things, matched, owner, iou, rng):
         distinct = list({t.names[0]: t for t in things}.values())
         names = [
             self.present_name(distinct[i], rng)
-            for i in rng.permutation(len(distinct))[: rng.integers(1, 3)]
+            for i in rng.permutation(len(distinct))[: rng.integers(1, DETECTED + 1)]
         ]
-        names += self.absent_names(things, rng, int(rng.integers(0, 2)))
+        names += self.absent_names(things, rng, int(rng.integers(DETECTED)))
         names = list(dict.fromkeys(names[i] for i in rng.permutation(len(names))))
         if not names:
             return None
@@ -302,10 +360,7 @@ class SampleMaker:
         if not expressions:
             return None
         text, target = expressions[rng.integers(len(expressions))]
-        listed = (
-            f"{layout.query_branch(text)}{tags.region_token(matched[target])}{tags.OBJECTS_CLOSE}"
-        )
-        return prompts.refer(text), listed
+        return prompts.refer(text), _written(text, [matched[target]])
 
     def _similar(self, scene, things, matched, owner, iou, rng):
         if not matched:
@@ -315,10 +370,8 @@ class SampleMaker:
         if not regions:
             return None
         example = int(rng.choice(regions))
-        others = "".join(tags.region_token(r) for r in regions if r != example)
-        listed = others or tags.NONE_TEXT.lower()
-        answer = f"{layout.query_branch(shown.names[0])}{listed}{tags.OBJECTS_CLOSE}"
-        return prompts.similar(example), answer
+        others = [r for r in regions if r != example]
+        return prompts.similar(example), _written(shown.names[0], others)
 
     def _relate(self, scene, things, matched, boxes, rng):
         objects = rng.permutation(list(matched)).tolist()
@@ -330,6 +383,25 @@ class SampleMaker:
         one = asked[rng.integers(len(asked))]
         numbers = dict(enumerate(regions))
         return tags.renumber(one.text, numbers), tags.renumber(one.answer, numbers)
+
+
+def _written(name: str, regions: Iterable[int]) -> str:
+    listed = "".join(tags.region_token(int(r)) for r in regions) or tags.NONE_TEXT.lower()
+    return f"{layout.query_branch(name)}{listed}{tags.OBJECTS_CLOSE}"
+
+
+def _sized(record: dict[str, Any]) -> Scene:
+    # Language needs the size of the picture only, and the cache does not keep the picture.
+    return replace(record["scene"], image=Image.new("1", record["size"]))
+
+
+def _renamed(scene: Scene, things: Sequence[Thing]) -> Scene:
+    """Return a scene whose objects are called what the things are, and have no colour."""
+    objects = tuple(
+        replace(o, name=t.names[0], names=t.names[:4], unsure=(), colour="")
+        for o, t in zip(scene.objects, things, strict=True)
+    )
+    return replace(scene, objects=objects)
 
 
 def _region_names(

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from cache_scenes import frozen_encoder
 from imagined import Imagination
+from looking_back import look_back
 from samples import HOST_PIXELS, SampleMaker
 from torch import Tensor
 from torch.nn import functional as F
@@ -45,42 +46,44 @@ from fo1.training.stages import Stage
 
 SOURCES = ("imagenet", "coco")
 NOTHING = "nothing"
-BOX_SHARE = 0.05  # of the box embedding in a spoken region
+BOX_SHARE = 0.2  # of the box embedding in a spoken region, whose words are of size 1
+SPEAK_SCALE = 16.0  # of the cosine of a region and the words for it
 ALIGN_NAMES = 512
 NAMING_SCENES = 8  # times the batch
 FAMILIAR_AXES = 32
+FEW_NAMES = 32  # that are copied at first
+GROWING = 0.7  # share of that stage after which all are
 WORDS_SCALE = 16.0  # of the score head at first; 8 rules out a sure choice among a thousand names
 DROPOUT, NOISE = 0.3, 0.05  # of region features
 
 REGIONS = dict.fromkeys(("regions", "score_head", "pointer"), 6e-4)
-# "speak" counts little: where it counted half, regions learned their names ten times more slowly.
-OF_REGIONS = {"align": 1.0, "speak": 0.05, "nothing": 0.2}
+OF_REGIONS = {"align": 1.0, "nothing": 0.2, "speak": 1.0, "place": 0.05}
 STAGES = (
     Stage(
         name="host",
-        learns={"language_model": 1.5e-3, "vision": 1.5e-3, "pointer": 1.5e-3},
-        steps=500,
+        learns={"language_model": 2e-3, "pointer": 2e-3},
+        steps=1000,
         batch=12,
         losses={"lm": 1.0, "score": 0.0},
     ),
     Stage(
         name="naming",
         learns={"regions": 1.5e-3, "score_head": 2e-3},
-        steps=1500,
+        steps=1200,
         batch=12,
         losses={"lm": 0.0, "score": 0.0, **OF_REGIONS},
     ),
     Stage(
         name="alignment",
         learns=REGIONS,
-        steps=150,
+        steps=100,
         batch=12,
         losses={"lm": 0.5, "score": 0.5, **OF_REGIONS},
     ),
     Stage(
         name="perception",
-        learns={**REGIONS, "language_model": 6e-4},
-        steps=900,
+        learns={**REGIONS, "language_model": 6e-4, "vision": 6e-4},
+        steps=500,
         batch=12,
         losses={"lm": 1.0, "score": 0.5, **OF_REGIONS},
     ),
@@ -193,7 +196,7 @@ class NanoObjective(Objective):
         self._words: dict[str, list[int]] = {}
 
     def counts(self, batch: Batch) -> dict[str, float]:
-        parts = dict.fromkeys(("align", "speak", "nothing"), 1.0)
+        parts = dict.fromkeys(OF_REGIONS, 1.0)
         return super().counts(batch) | ({} if self.stage.name == "host" else parts)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -251,8 +254,13 @@ class NanoObjective(Objective):
                 )
             ]
         )
-        spoken = self.words(names, table) + BOX_SHARE * where
+        spoken = self.spoken(names, where, table)
         return RegionEmbeddings(spoken, spoken, ())
+
+    def spoken(self, names: list[str], where: Tensor, table) -> Tensor:
+        """Return (M, D): the words for what regions show, of size 1, plus where they are: (M, D)."""
+        words = self.words(names, table)
+        return F.normalize(words, dim=-1) * words.shape[-1] ** 0.5 + BOX_SHARE * where
 
     def words(self, names: list[str], table) -> Tensor:
         """Return (M, D): the mean embedding of each name's tokens."""
@@ -277,19 +285,24 @@ class NanoObjective(Objective):
     ) -> dict[str, Tensor]:
         """Return losses of region embeddings alone.
 
-        speak: distance to the words for what a region shows, plus where it is;
-        align: which of many names is a region's own; nothing: every pair of region and name, true or not.
+        align: which of many names is a region's own, by the score head; nothing: every pair of region and name, true or
+        not; speak: which of the names a region looks like, word for word, as the language model learned to read it;
+        place: distance to the words for what it shows, plus where it is.
         """
         table = model.get_input_embeddings()
-        with torch.no_grad():
-            spoken = self.words([n[0] if n else NOTHING for n in names], table) + BOX_SHARE * places
-        error = (embeddings.float() - spoken).square().mean(-1) / spoken.square().mean()
         shown = [i for i, n in enumerate(names) if n]
         present = sorted({names[i][0] for i in shown})
         others = [self.vocabulary[i] for i in rng.integers(len(self.vocabulary), size=ALIGN_NAMES)]
         asked = list(dict.fromkeys([*present, *others]))
         index = {name: i for i, name in enumerate(asked)}
-        logits = model.score_head.words_logits(embeddings, self.words(asked, table))
+        with torch.no_grad():
+            spoken = self.spoken([n[0] if n else NOTHING for n in names], places, table)
+        words = self.words(asked, table)
+        logits = model.score_head.words_logits(embeddings, words)
+        looks = SPEAK_SCALE * (
+            F.normalize(embeddings[shown].float(), dim=-1)
+            @ F.normalize(words.detach().float(), dim=-1).T
+        )
         target = torch.tensor([index[names[i][0]] for i in shown])
         true = torch.zeros_like(logits)
         for row, own in enumerate(names):
@@ -300,9 +313,10 @@ class NanoObjective(Objective):
         also[torch.arange(len(shown)), target] = False
         pairs = F.binary_cross_entropy_with_logits(logits, true, reduction="none")
         return {
-            "speak": error.mean(),
             "align": F.cross_entropy(logits[shown].masked_fill(also, -1e4), target),
             "nothing": pairs.sum(-1).mean(),
+            "speak": F.cross_entropy(looks.masked_fill(also, -1e4), target),
+            "place": (embeddings.float() - spoken).square().mean(),
         }
 
 
@@ -357,9 +371,10 @@ def make_run(args: argparse.Namespace) -> Run:
         torch.manual_seed(args.seed)
         model = FO1ForConditionalGeneration(config)
         model.region_encoder.auxiliary.load_state_dict(encoder.state_dict())
-        with torch.no_grad():  # region embeddings start at the size of word embeddings
+        look_back(model)
+        with torch.no_grad():
             weight = model.region_encoder.projector[0].weight
-            weight.mul_(0.05)
+            weight.mul_(0.3)  # region embeddings start at about the size of what was spoken
             weight[:, encoder.width :] = 0  # host maps join once the auxiliary features speak
             model.score_head.words_scale.fill_(WORDS_SCALE)
         return model
@@ -372,10 +387,18 @@ def make_run(args: argparse.Namespace) -> Run:
     )
     print(json.dumps({"scenes": len(records), "names": len(vocabulary)}), flush=True)
 
+    order = np.random.default_rng(args.seed).permutation(len(vocabulary))
+    shuffled = [vocabulary[i] for i in order]
+
     def draw(stage: Stage):
         def sample(index: int):
             rng = np.random.default_rng([args.seed, index])
-            return maker(records[int(rng.integers(len(records)))], rng)
+            record = records[int(rng.integers(len(records)))]
+            if stage.name == "host":
+                progress = min(1.0, index / (GROWING * stage.steps * stage.batch))
+                count = round(FEW_NAMES * (len(vocabulary) / FEW_NAMES) ** progress)
+                return maker.copying(record, shuffled[:count], progress, rng)
+            return maker(record, rng)
 
         return sample
 
