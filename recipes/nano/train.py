@@ -47,7 +47,7 @@ from fo1.training.stages import Stage
 SOURCES = ("imagenet", "coco")
 NOTHING = "nothing"
 BOX_SHARE = 0.2  # of the box embedding in a spoken region, whose words are of size 1
-SPEAK_SCALE = 16.0  # of the cosine of a region and the words for it
+SPEAK_SCALE = 30.0  # of the cosine of a region and the words for it
 ALIGN_NAMES = 512
 NAMING_SCENES = 8  # times the batch
 FAMILIAR_AXES = 32
@@ -69,7 +69,7 @@ STAGES = (
     Stage(
         name="naming",
         learns={"regions": 1.5e-3, "score_head": 2e-3},
-        steps=1200,
+        steps=1000,
         batch=12,
         losses={"lm": 0.0, "score": 0.0, **OF_REGIONS},
     ),
@@ -286,7 +286,7 @@ class NanoObjective(Objective):
         """Return losses of region embeddings alone.
 
         align: which of many names is a region's own, by the score head; nothing: every pair of region and name, true or
-        not; speak: which of the names a region looks like, word for word, as the language model learned to read it;
+        not; speak: which of the names a region looks like, as the language model learned to read it;
         place: distance to the words for what it shows, plus where it is.
         """
         table = model.get_input_embeddings()
@@ -299,10 +299,9 @@ class NanoObjective(Objective):
             spoken = self.spoken([n[0] if n else NOTHING for n in names], places, table)
         words = self.words(asked, table)
         logits = model.score_head.words_logits(embeddings, words)
-        looks = SPEAK_SCALE * (
-            F.normalize(embeddings[shown].float(), dim=-1)
-            @ F.normalize(words.detach().float(), dim=-1).T
-        )
+        # What all words share says nothing about which one is meant.
+        apart = F.normalize(words.detach() - words.detach().mean(0), dim=-1)
+        looks = SPEAK_SCALE * F.normalize(embeddings[shown].float(), dim=-1) @ apart.T
         target = torch.tensor([index[names[i][0]] for i in shown])
         true = torch.zeros_like(logits)
         for row, own in enumerate(names):
