@@ -16,6 +16,7 @@ def roi_align_weights(
     stride: float,
     bins: int,
     number: type[np.floating] = np.float32,
+    masks: npt.NDArray[np.floating] | None = None,
 ) -> Array:
     """Return the (N, H, W) share of every cell in the mean over all bins of RoIAlign.
 
@@ -29,10 +30,13 @@ def roi_align_weights(
         stride: pixels per cell.
         bins: bins per axis.
         number: type in which coordinates are computed; the kernel's is float32.
+        masks: (N, M, M) what counts of each box; a sample counts by how much of its piece of the box is covered.
     """
     scale = number(np.float32(1 / stride))
     shares = np.zeros((len(np.asarray(boxes)), height, width))
-    for share, box in zip(shares, np.asarray(boxes, np.float32).astype(number), strict=True):
+    rows = np.asarray(boxes, np.float32).astype(number)
+    for place, (share, box) in enumerate(zip(shares, rows, strict=True)):
+        mask = np.ones((1, 1)) if masks is None else np.asarray(masks[place], np.float64)
         x1, y1, x2, y2 = (edge * scale for edge in box)
         bin_width = max(number(x2 - x1), number(1)) / number(bins)
         bin_height = max(number(y2 - y1), number(1)) / number(bins)
@@ -42,8 +46,27 @@ def roi_align_weights(
         ):
             y = y1 + number(row) * bin_height + number(i + 0.5) * bin_height / number(down)
             x = x1 + number(column) * bin_width + number(k + 0.5) * bin_width / number(across)
-            _add_sample(share, y, x, 1 / (bins * bins * down * across))
+            covered = _mean_over(
+                mask,
+                ((row * down + i) / (bins * down), (row * down + i + 1) / (bins * down)),
+                (
+                    (column * across + k) / (bins * across),
+                    (column * across + k + 1) / (bins * across),
+                ),
+            )
+            _add_sample(share, y, x, covered / mask.mean() / (bins * bins * down * across))
     return shares
+
+
+def _mean_over(mask: Array, down: tuple[float, float], across: tuple[float, float]) -> float:
+    """Return the mean of a mask over a piece of its box, whose sides are given as shares of the box's."""
+    total = 0.0
+    height, width = mask.shape
+    for row, column in itertools.product(range(height), range(width)):
+        high = min(down[1], (row + 1) / height) - max(down[0], row / height)
+        wide = min(across[1], (column + 1) / width) - max(across[0], column / width)
+        total += mask[row, column] * max(high, 0) * max(wide, 0)
+    return total / ((down[1] - down[0]) * (across[1] - across[0]))
 
 
 def _add_sample(share: Array, y: np.floating, x: np.floating, weight: float) -> None:

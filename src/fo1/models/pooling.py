@@ -16,71 +16,18 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-MAX_WEIGHT_ELEMENTS = (
-    1 << 25
-)  # regions are chunked so that one (N, H W) weight matrix stays under 128 MiB in float32
+from fo1.models.mask_pooling import (
+    MAX_WEIGHT_ELEMENTS,
+    cover,
+    masked_axes,
+    pool_masked,
+    quarter_masks,
+)
+from fo1.models.roi_align import axis_weights, upsampling_matrix
 
 TILE = 32
 """Cells along a side of a tile, which is multiplied with the regions that reach into it alone."""
-
-
-def axis_weights(
-    low: Tensor,
-    high: Tensor,
-    length: int,
-    scale: float,
-    output_size: int,
-    most: int | None = None,
-) -> Tensor:
-    """Return the (N, L) float32 weights of mean-pooled RoIAlign along one axis.
-
-    The rules are those of the compiled kernel with its default flags: no half-pixel shift, at least one cell wide,
-    an adaptive number of samples per bin, samples beyond [-1, L] count as zero, the rest is clamped to the map.
-
-    Args:
-        low: (N,) lower box edges, in pixels of the frame that `scale` maps to the map.
-        high: (N,) upper box edges, same frame.
-        length: L, number of cells of the map along this axis.
-        scale: cells per pixel, 1 / stride.
-        output_size: R, bins per axis.
-        most: samples that no bin exceeds; asked of the boxes if not given, which a traced graph cannot.
-    """
-    low, high = low.float(), high.float()
-    # parity: float32 and the kernel's own order of operations decide samples that lie exactly on -1 or L.
-    start = low * scale
-    size = (high * scale - start).clamp(min=1.0)
-    bin_size = size / output_size
-    samples = torch.ceil(bin_size).clamp(min=1.0)  # per bin, (N,)
-    if most is None:
-        most = int(samples.max().item()) if len(samples) else 1
-
-    device = low.device
-    bins = torch.arange(output_size, device=device, dtype=torch.float32)[None, :, None]
-    steps = torch.arange(most, device=device, dtype=torch.float32)[None, None, :]
-    position = (
-        start[:, None, None]
-        + bins * bin_size[:, None, None]
-        + (steps + 0.5) * bin_size[:, None, None] / samples[:, None, None]
-    )  # (N, R, most)
-    used = (steps < samples[:, None, None]) & (position >= -1.0) & (position <= length)
-    position = position.clamp(min=0.0)
-    lower = position.long().clamp(max=length - 1)
-    upper = (lower + 1).clamp(max=length - 1)
-    fraction = torch.where(lower >= length - 1, torch.zeros_like(position), position - lower)
-    share = used / (samples[:, None, None] * output_size)
-
-    weights = torch.zeros(low.shape[0], length, device=device)
-    weights.scatter_add_(1, lower.flatten(1), (share * (1 - fraction)).flatten(1))
-    weights.scatter_add_(1, upper.flatten(1), (share * fraction).flatten(1))
-    return weights
-
-
-def upsampling_matrix(fine: int, coarse: int, device: torch.device | str = "cpu") -> Tensor:
-    """Return the (fine, coarse) matrix of linear up-sampling without corner alignment along one axis."""
-    identity = torch.eye(coarse, device=device)[None]  # (1, coarse channels, coarse cells)
-    return F.interpolate(identity, size=fine, mode="linear", align_corners=False)[0].T
 
 
 def apply_weights(feature_map: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -122,7 +69,13 @@ def _apply_to_tile(feature_map: Tensor, rows: Tensor, columns: Tensor) -> Tensor
     return torch.cat(parts) if parts else flat.new_zeros(0, channels)
 
 
-def pool_regions(feature_map: Tensor, boxes: Tensor, stride: float, output_size: int) -> Tensor:
+def pool_regions(
+    feature_map: Tensor,
+    boxes: Tensor,
+    stride: float,
+    output_size: int,
+    masks: Tensor | None = None,
+) -> Tensor:
     """Return (N, C) float32: RoIAlign of each box followed by the mean over its bins.
 
     Args:
@@ -130,12 +83,17 @@ def pool_regions(feature_map: Tensor, boxes: Tensor, stride: float, output_size:
         boxes: (N, 4) xyxy, pixels of the encoder's input.
         stride: pixels per cell.
         output_size: R, bins per axis.
+        masks: (N, M, M), what counts of each box, see `mask_pooling`; all of it if not given.
     """
-    return pool_upsampled([feature_map], boxes, stride, output_size)
+    return pool_upsampled([feature_map], boxes, stride, output_size, masks)
 
 
 def pool_upsampled(
-    maps: Sequence[Tensor], boxes: Tensor, stride: float, output_size: int
+    maps: Sequence[Tensor],
+    boxes: Tensor,
+    stride: float,
+    output_size: int,
+    masks: Tensor | None = None,
 ) -> Tensor:
     """Return (N, sum C): every map up-sampled to the first one, concatenated and mean-pooled by RoIAlign.
 
@@ -146,15 +104,24 @@ def pool_upsampled(
         boxes: (N, 4) xyxy, pixels of the encoder's input.
         stride: pixels per cell of the first map.
         output_size: R, bins per axis.
+        masks: as in `pool_regions`.
     """
     # Mixed precision would otherwise round weights and sums to 8 bits.
     with torch.autocast(maps[0].device.type, enabled=False):
+        if masks is not None:
+            return pool_masked(maps, boxes, masks, stride, output_size)
         weights = level_weights(maps, boxes, stride, output_size)
         pooled = [apply_weights(m, *own) for m, own in zip(maps, weights, strict=True)]
         return torch.cat(pooled, dim=-1)
 
 
-def pool_contrasts(feature_map: Tensor, boxes: Tensor, stride: float, output_size: int) -> Tensor:
+def pool_contrasts(
+    feature_map: Tensor,
+    boxes: Tensor,
+    stride: float,
+    output_size: int,
+    masks: Tensor | None = None,
+) -> Tensor:
     """Return (N, 3 C) float32: how the halves of each box differ, left from right, top from bottom, and crosswise.
 
     A mean over a box forgets where in it things lie; these three keep the coarsest of it (the details of a Haar
@@ -165,8 +132,15 @@ def pool_contrasts(feature_map: Tensor, boxes: Tensor, stride: float, output_siz
         boxes: (N, 4) xyxy, pixels of the encoder's input.
         stride: pixels per cell.
         output_size: R, bins per axis of a quarter.
+        masks: as in `pool_regions`; M is even. A quarter that a mask leaves out counts as the mean of the region, so
+            that shapes alone make no contrast.
     """
-    return haar(pool_regions(feature_map, quarters(boxes), stride, output_size))
+    if masks is None:
+        return haar(pool_regions(feature_map, quarters(boxes), stride, output_size))
+    parts = quarter_masks(masks)
+    pooled = pool_regions(feature_map, quarters(boxes), stride, output_size, parts)
+    whole = pool_regions(feature_map, boxes, stride, output_size, masks).repeat(4, 1)
+    return haar(torch.where((cover(parts) > 0)[:, None].to(pooled.device), pooled, whole))
 
 
 def quarters(boxes: Tensor) -> Tensor:
@@ -190,7 +164,11 @@ def haar(pooled: Tensor) -> Tensor:
 
 
 def pool_map_embedding(
-    maps: Sequence[Tensor], boxes: Tensor, stride: float, output_size: int
+    maps: Sequence[Tensor],
+    boxes: Tensor,
+    stride: float,
+    output_size: int,
+    masks: Tensor | None = None,
 ) -> Tensor:
     """Return (N, sum C) float32: what a sine embedding of each cell's place adds to `pool_upsampled`.
 
@@ -199,16 +177,21 @@ def pool_map_embedding(
     """
     parts = []
     with torch.autocast(maps[0].device.type, enabled=False):
-        for feature_map, (rows, columns) in zip(
-            maps, level_weights(maps, boxes, stride, output_size), strict=True
-        ):
+        axes = (
+            level_weights(maps, boxes, stride, output_size)
+            if masks is None
+            else masked_axes(maps, boxes, masks, stride, output_size)
+        )
+        for feature_map, (rows, columns) in zip(maps, axes, strict=True):
             channels, height, width = feature_map.shape
-            parts += [
-                (rows @ place_embedding(height, channels // 2, rows.device))
-                * columns.sum(1, keepdim=True),
-                (columns @ place_embedding(width, channels // 2, rows.device))
-                * rows.sum(1, keepdim=True),
+            both = [
+                (rows, place_embedding(height, channels // 2, rows.device), columns),
+                (columns, place_embedding(width, channels // 2, rows.device), rows),
             ]
+            for along, places, across in both:
+                # Under a mask the one already holds how much of the other there is.
+                mass = across.sum(1, keepdim=True) if masks is None else 1
+                parts.append((along @ places) * mass)
     return torch.cat(parts, dim=-1)
 
 
