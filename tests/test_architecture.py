@@ -18,7 +18,7 @@ INIT = "__init__.py"  # the package's own, which names everything and loads it o
 
 # A part of the package may import from its own layer and from lower ones.
 LAYERS = (
-    ("errors", "garbage", "geometry", "results"),
+    ("errors", "garbage", "geometry", "masks", "polygons", "results"),
     (
         "tags",
         "prompts",

@@ -7,13 +7,14 @@ All are frozen; arrays are copied in, so a later change of the caller's array ch
 import importlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self, TypedDict, cast, overload
+from typing import Any, Literal, NotRequired, Self, TypedDict, cast, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from fo1.errors import InputError, MissingExtraError
 from fo1.geometry import Boxes, Size, as_boxes
+from fo1.masks import Masks, Rle
 
 NO_REGION = -1
 """Region index of a detection that came from no scene."""
@@ -26,6 +27,7 @@ class DetectionRow(TypedDict):
     box: list[float]
     score: float
     region: int
+    mask: NotRequired[Rle]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,10 +96,11 @@ class Detections:
         scores: (N,) float32 in [0, 1].
         regions: (N,) int64, index into the scene's regions; `NO_REGION` (-1) if there is none.
         image_size: (height, width) of the original picture.
+        masks: N masks of that picture, where there are any.
 
     Raises:
         BoxError: boxes are not (N, 4) finite numbers.
-        InputError: the counts differ, a score is outside [0, 1], or the picture has no size.
+        InputError: the counts differ, a score is outside [0, 1], or the picture has no size or masks of another's.
 
     Example:
         >>> found = Detections([[0, 0, 9, 9], [5, 5, 8, 8]], ("cat", "cup"), [0.9, 0.2], [3, 7],
@@ -111,6 +114,7 @@ class Detections:
     scores: npt.NDArray[np.float32]
     regions: npt.NDArray[np.int64]
     image_size: Size
+    masks: Masks | None = None
 
     def __post_init__(self) -> None:
         boxes = as_boxes(self.boxes)
@@ -122,6 +126,7 @@ class Detections:
         object.__setattr__(self, "scores", _as_scores(self.scores, len(boxes)))
         object.__setattr__(self, "regions", _as_regions(self.regions, len(boxes)))
         object.__setattr__(self, "image_size", _as_size(self.image_size))
+        _check_masks(self.masks, len(boxes), self.image_size)
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -154,6 +159,7 @@ class Detections:
             scores=self.scores[chosen],
             regions=self.regions[chosen],
             image_size=self.image_size,
+            masks=None if self.masks is None else self.masks[chosen],
         )
 
     def __eq__(self, other: object) -> bool:
@@ -162,6 +168,7 @@ class Detections:
         return (
             self.labels == other.labels
             and self.image_size == other.image_size
+            and self.masks == other.masks
             and _same(
                 (self.boxes, other.boxes),
                 (self.scores, other.scores),
@@ -179,6 +186,8 @@ class Detections:
     def merge(cls, parts: Iterable["Detections"]) -> Self:
         """Return all detections of the parts, in order; the parts must share one picture size.
 
+        They have masks where all parts with detections do.
+
         Raises:
             InputError: no parts, or parts of different picture sizes.
         """
@@ -189,12 +198,15 @@ class Detections:
                 f"cannot merge detections of picture sizes {sizes}; give one or more parts, "
                 "all of one picture"
             )
+        masks = [item.masks for item in items if item.masks is not None]
+        whole = masks and sum(map(len, masks)) == sum(map(len, items))
         return cls(
             boxes=np.concatenate([item.boxes for item in items]),
             labels=tuple(label for item in items for label in item.labels),
             scores=np.concatenate([item.scores for item in items]),
             regions=np.concatenate([item.regions for item in items]),
             image_size=sizes[0],
+            masks=Masks.merge(masks, sizes[0]) if whole else None,
         )
 
     def filter(self, threshold: float) -> "Detections":
@@ -202,8 +214,8 @@ class Detections:
         return self[self.scores >= np.float32(threshold)]
 
     def to_dicts(self) -> list[DetectionRow]:
-        """Return one JSON-ready row a detection; boxes to 2 decimals, scores to 4."""
-        return [
+        """Return one JSON-ready row a detection; boxes to 2 decimals, scores to 4, masks as COCO's run lengths."""
+        rows = [
             DetectionRow(
                 label=item.label,
                 box=[round(float(value), 2) for value in item.box],
@@ -212,6 +224,9 @@ class Detections:
             )
             for item in self
         ]
+        for row, mask in zip(rows, self.masks.to_rle() if self.masks else (), strict=False):
+            row["mask"] = mask
+        return rows
 
     def to_supervision(self) -> Any:
         """Return a `supervision.Detections`; `data` holds "class_name" and "region".
@@ -228,6 +243,7 @@ class Detections:
         numbers = {label: number for number, label in enumerate(dict.fromkeys(self.labels))}
         return supervision.Detections(
             xyxy=self.boxes.copy(),
+            mask=None if self.masks is None else self.masks.to_array(),
             confidence=self.scores.copy(),
             class_id=np.array([numbers[label] for label in self.labels], dtype=np.int64),
             data={
@@ -250,13 +266,14 @@ class Detections:
             labels = tuple(str(number) for number in detections.class_id)
         else:
             labels = ("object",) * count
-        scores = detections.confidence
+        scores, masks = detections.confidence, getattr(detections, "mask", None)
         return cls(
             boxes=np.asarray(detections.xyxy, dtype=np.float32).reshape(count, 4),
             labels=labels,
             scores=np.ones(count, np.float32) if scores is None else scores,
             regions=data.get("region", np.full(count, NO_REGION, np.int64)),
             image_size=image_size,
+            masks=None if masks is None else Masks.from_array(masks),
         )
 
 
@@ -362,6 +379,14 @@ def _as_scores(scores: npt.ArrayLike, count: int) -> npt.NDArray[np.float32]:
         row = int(bad[0])
         raise InputError(f"score {row} is {array[row]:g}; scores lie between 0 and 1")
     return array
+
+
+def _check_masks(masks: Masks | None, count: int, size: Size) -> None:
+    if masks is not None and (len(masks), masks.image_size) != (count, size):
+        raise InputError(
+            f"got {len(masks)} masks of a picture of size {masks.image_size} for {count} boxes in one of {size}; "
+            "give one mask a box, of the same picture"
+        )
 
 
 def _as_regions(regions: npt.ArrayLike, count: int) -> npt.NDArray[np.int64]:

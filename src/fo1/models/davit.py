@@ -37,9 +37,15 @@ class DaViT(Florence2VisionBackbone):
         """Width of a pooled feature."""
         return sum(self.channels)
 
-    def pool(self, maps: tuple[Tensor, ...], boxes: Tensor, output_size: int) -> Tensor:
+    def pool(
+        self,
+        maps: tuple[Tensor, ...],
+        boxes: Tensor,
+        output_size: int,
+        masks: Tensor | None = None,
+    ) -> Tensor:
         """Return (N, width) float32 features; all maps count as up-sampled to the first (parity: stride exactly 4)."""
-        return pool_upsampled([m[0] for m in maps], boxes, self.strides[0], output_size)
+        return pool_upsampled([m[0] for m in maps], boxes, self.strides[0], output_size, masks)
 
     def frame(self, maps: tuple[Tensor, ...]) -> tuple[int, int]:
         """Return (width, height) in pixels of the picture that the finest map covers (parity: in whole cells)."""

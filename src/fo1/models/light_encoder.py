@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from fo1.models.configuration import LightEncoderConfig
 from fo1.models.efficientnet import PIXEL_MEAN, PIXEL_SCALE, EfficientNetLite, cell_offset
 from fo1.models.familiarity import Familiarity
+from fo1.models.mask_pooling import cover
 from fo1.models.nanodet import FRAME, DenseDetections, NanoDet, decode
 from fo1.models.nanodet import PIXEL_MEAN as DETECTOR_MEAN
 from fo1.models.nanodet import PIXEL_STD as DETECTOR_STD
@@ -76,11 +77,23 @@ class LightEncoder(KeepsPrecision):
             maps += (*found.probabilities, *found.distances)
         return (*maps, pixel_values.new_tensor([width, height]))
 
-    def pool(self, maps: tuple[Tensor, ...], boxes: Tensor, output_size: int) -> Tensor:
+    def pool(
+        self,
+        maps: tuple[Tensor, ...],
+        boxes: Tensor,
+        output_size: int,
+        masks: Tensor | None = None,
+    ) -> Tensor:
         """Return (N, width) float32; boxes (N, 4) xyxy in pixels of the encoder's input."""
-        return self.finish(self.pool_raw(maps, boxes, output_size))
+        return self.finish(self.pool_raw(maps, boxes, output_size, masks))
 
-    def pool_raw(self, maps: tuple[Tensor, ...], boxes: Tensor, output_size: int) -> Tensor:
+    def pool_raw(
+        self,
+        maps: tuple[Tensor, ...],
+        boxes: Tensor,
+        output_size: int,
+        masks: Tensor | None = None,
+    ) -> Tensor:
         """Return (N, F + detector classes) float32: pooled features and class probabilities, worth caching."""
         views, detected, size = self._split(maps)
         boxes = boxes.to(size.device).float()
@@ -91,15 +104,16 @@ class LightEncoder(KeepsPrecision):
             if chosen.any():
                 frame = _resized(size, side)
                 level = [m[0] for m in views[index]]
+                own = None if masks is None else masks.to(size.device)[chosen]
                 features[chosen] = self._pool_classifier(
-                    level, boxes[chosen] * (frame / size).repeat(2), output_size
+                    level, boxes[chosen] * (frame / size).repeat(2), output_size, own
                 )
         if detected is None:
             return features
         frame = _resized(size, FRAME)
-        middle = shrink_boxes(boxes * (frame / size).repeat(2), MIDDLE)
+        middle, seen = middle_of(boxes * (frame / size).repeat(2), masks)
         classes = [
-            pool_regions(m[0], middle, stride, output_size)
+            pool_regions(m[0], middle, stride, output_size, seen)
             for m, stride in zip(detected.probabilities, DETECTOR_STRIDES, strict=True)
         ]
         return torch.cat([features, torch.stack(classes).amax(0)], dim=-1)
@@ -175,13 +189,15 @@ class LightEncoder(KeepsPrecision):
         seen = sides[:, None] * sizes / size.max()
         return (seen / self.config.target_side).log().abs().argmin(-1)
 
-    def _pool_classifier(self, maps: list[Tensor], boxes: Tensor, output_size: int) -> Tensor:
+    def _pool_classifier(
+        self, maps: list[Tensor], boxes: Tensor, output_size: int, masks: Tensor | None
+    ) -> Tensor:
         # With "same" padding a cell's centre depends on the stride alone; RoIAlign here means cell i at i * stride.
         placed = [(m, boxes - cell_offset(s), s) for m, s in zip(maps, self.strides, strict=True)]
         contrasts = placed[:-1] if self.config.contrasts else []
         pooled = [
-            *(pool_contrasts(*one, output_size) for one in contrasts),
-            *(pool_regions(*one, output_size) for one in placed),
+            *(pool_contrasts(*one, output_size, masks) for one in contrasts),
+            *(pool_regions(*one, output_size, masks) for one in placed),
         ]
         return torch.cat(pooled, dim=-1)
 
@@ -190,6 +206,27 @@ def shrink_boxes(boxes: Tensor, share: float) -> Tensor:
     """Return (N, 4) boxes with the same centres and `share` of the sides."""
     centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) * (share / 2)
     return torch.cat([centre - half, centre + half], dim=-1)
+
+
+def middle_of(boxes: Tensor, masks: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Return the middle of each box, and what is covered there; a mask with nothing there counts as a whole.
+
+    Args:
+        boxes: (N, 4).
+        masks: (N, M, M) over the boxes, M a multiple of 4; None if there are none.
+    """
+    middle = shrink_boxes(boxes, MIDDLE)
+    if masks is None:
+        return middle, None
+    masks = masks.to(boxes)
+    rim = int(masks.shape[-1] * (1 - MIDDLE) / 2)
+    inner = masks[:, rim:-rim, rim:-rim]  # (N, M/2, M/2)
+    hollow = cover(inner) == 0
+    coarser = F.avg_pool2d(masks, 2)
+    return (
+        torch.where(hollow[:, None], boxes, middle),
+        torch.where(hollow[:, None, None], coarser, inner),
+    )
 
 
 def _resized(size: Tensor, side: int) -> Tensor:

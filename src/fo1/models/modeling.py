@@ -161,6 +161,7 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
         auxiliary_boxes: Sequence[Tensor] | None,
         host_boxes: Sequence[Tensor],
         auxiliary_features: Sequence[Tensor] | None = None,
+        masks: Sequence[Tensor | None] | None = None,
     ) -> RegionEmbeddings:
         """Return one embedding per box.
 
@@ -169,6 +170,7 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
             auxiliary_boxes: per picture (N_i, 4), pixels of the auxiliary encoder's input; None with features.
             host_boxes: per picture (N_i, 4), pixels of the host's frame.
             auxiliary_features: per picture (N_i, Ca) already pooled, in place of pooling (training from a cache).
+            masks: per picture (N_i, M, M) what counts of each box, or None where boxes count as a whole.
         """
         given = host_boxes if auxiliary_features is None else auxiliary_features
         for what, count in (("boxes", len(host_boxes)), ("auxiliary features", len(given))):
@@ -177,6 +179,7 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
                     f"got {what} for {count} pictures, but {len(encoding.levels)} pictures"
                 )
         encoder = self.region_encoder
+        covered = [None] * len(host_boxes) if masks is None else masks
         boxes, frames = host_boxes, [maps.frame for maps in encoding.host.maps]
         pooled: Sequence[Any] = auxiliary_features or [None] * len(host_boxes)
         in_auxiliary_frame = encoder.config.box_frame == "auxiliary"
@@ -193,19 +196,20 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
                     f"{len(encoding.auxiliary)}; give encode_images their auxiliary_pixel_values"
                 )
             if auxiliary_features is None:
-                pairs = zip(encoding.auxiliary, auxiliary_boxes, strict=True)
-                pooled = [encoder.pool_auxiliary(maps, own) for maps, own in pairs]
+                per_picture = zip(encoding.auxiliary, auxiliary_boxes, covered, strict=True)
+                pooled = [encoder.pool_auxiliary(*own) for own in per_picture]
             if in_auxiliary_frame:
                 boxes = auxiliary_boxes
                 frames = [encoder.auxiliary.frame(maps) for maps in encoding.auxiliary]
         features = torch.cat(
             [
-                encoder.fuse(own, encoder.pool_host(levels, seen, maps), box, frame)
-                for own, levels, maps, seen, box, frame in zip(
+                encoder.fuse(own, encoder.pool_host(levels, seen, maps, mask), box, frame)
+                for own, levels, maps, seen, mask, box, frame in zip(
                     pooled,
                     encoding.levels,
                     encoding.host.maps,
                     host_boxes,
+                    covered,
                     boxes,
                     frames,
                     strict=True,

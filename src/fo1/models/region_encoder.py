@@ -37,8 +37,17 @@ class AuxiliaryEncoder(Protocol):
         """Return the maps (1, C_l, H_l, W_l) of one picture (1, 3, H, W)."""
         ...
 
-    def pool(self, maps: tuple[Tensor, ...], boxes: Tensor, output_size: int) -> Tensor:
-        """Return (N, width) features of boxes (N, 4) given in pixels of the encoder's input."""
+    def pool(
+        self,
+        maps: tuple[Tensor, ...],
+        boxes: Tensor,
+        output_size: int,
+        masks: Tensor | None = None,
+    ) -> Tensor:
+        """Return (N, width) features of boxes (N, 4) given in pixels of the encoder's input.
+
+        Masks (N, M, M), what counts of each box, are passed where a caller gives some; see `mask_pooling`.
+        """
         ...
 
 
@@ -130,20 +139,29 @@ class RegionEncoder(nn.Module):
             levels = tuple(level[0] for level in self.pyramid(host.maps[-1][None]))
         return levels if host.overview is None else (*levels, *self.host_levels(host.overview))
 
-    def pool_host(self, levels: tuple[Tensor, ...], boxes: Tensor, host: HostMaps) -> Tensor | None:
+    def pool_host(
+        self,
+        levels: tuple[Tensor, ...],
+        boxes: Tensor,
+        host: HostMaps,
+        masks: Tensor | None = None,
+    ) -> Tensor | None:
         """Return (N, Ch) float32 features, None without host maps.
 
         Args:
             levels: from `host_levels`.
             boxes: (N, 4) in pixels of the host's frame.
             host: what the levels were made of; its maps are not read.
+            masks: (N, M, M) what counts of each box, all of it if not given; see `mask_pooling`.
         """
         if not self.config.use_host:
             return None
         scales = SimplePyramid.scales if self.pyramid is not None else (1.0,)
         placed = boxes + boxes.new_tensor(host.origin * 2)
         pooled = [
-            pool_regions(level, placed, self.config.host_stride / scale, self.config.output_size)
+            pool_regions(
+                level, placed, self.config.host_stride / scale, self.config.output_size, masks
+            )
             for level, scale in zip(levels, scales, strict=host.overview is None)
         ]
         features = torch.cat(pooled, dim=-1)
@@ -152,16 +170,24 @@ class RegionEncoder(nn.Module):
         tile = boxes.new_tensor(host.overview.frame)
         large = ((boxes[:, 2:] - boxes[:, :2]) > tile).any(-1)
         smaller = boxes * (tile / boxes.new_tensor(host.frame)).repeat(2)
-        whole = self.pool_host(levels[len(scales) :], smaller, host.overview)
+        whole = self.pool_host(levels[len(scales) :], smaller, host.overview, masks)
         return torch.where(large[:, None].to(features.device), cast(Tensor, whole), features)
 
-    def pool_auxiliary(self, maps: tuple[Tensor, ...], boxes: Tensor) -> Tensor:
+    def pool_auxiliary(
+        self, maps: tuple[Tensor, ...], boxes: Tensor, masks: Tensor | None = None
+    ) -> Tensor:
         """Return (N, Ca) float32 features; boxes (N, 4) in pixels of the auxiliary encoder's input."""
-        pooled = self.auxiliary.pool(maps, boxes, self.config.output_size)
+        # Encoders of others may know boxes alone.
+        given = {} if masks is None else {"masks": masks}
+        pooled = self.auxiliary.pool(maps, boxes, self.config.output_size, **given)
         if self.config.map_embedding:
             # parity: it counts as added to every map before they are up-sampled, never to the host's.
             pooled = pooled + pool_map_embedding(
-                [m[0] for m in maps], boxes, self.auxiliary.strides[0], self.config.output_size
+                [m[0] for m in maps],
+                boxes,
+                self.auxiliary.strides[0],
+                self.config.output_size,
+                masks,
             )
         return pooled
 

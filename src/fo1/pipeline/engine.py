@@ -22,11 +22,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from fo1.errors import InputError
 from fo1.geometry import Boxes
 from fo1.grammar import Grammar
 from fo1.layout import query_branch
 from fo1.lexicon import Lexicon
 from fo1.markup import Markup
+from fo1.masks import Masks
 from fo1.models import FO1ForConditionalGeneration, FO1Processor
 from fo1.models.decoding import Written, decode
 from fo1.models.drafting import Drafter
@@ -103,14 +105,15 @@ class Engine:
         )
 
     @torch.inference_mode()
-    def encode(self, image: Image.Image, boxes: Boxes) -> SceneTensors:
+    def encode(self, image: Image.Image, boxes: Boxes, masks: Masks | None = None) -> SceneTensors:
         """Return the tensors of one scene; both vision encoders run once.
 
         Args:
             image: RGB.
             boxes: (N, 4) float32, xyxy pixels of that picture.
+            masks: N of that picture, where regions are less than their boxes.
         """
-        return self._place(*self._see(image), boxes)
+        return self._place(*self._see(image), boxes, masks)
 
     @torch.inference_mode()
     def see(self, image: Image.Image) -> PictureTensors:
@@ -140,21 +143,37 @@ class Engine:
         return self.memory.get(picture, "maps", make)
 
     @torch.inference_mode()
-    def place(self, picture: PictureTensors, boxes: Boxes) -> SceneTensors:
+    def place(
+        self, picture: PictureTensors, boxes: Boxes, masks: Masks | None = None
+    ) -> SceneTensors:
         """Return the tensors of a scene with other boxes; the vision encoders run if their maps were forgotten.
 
         Args:
             picture: encoded before.
             boxes: (N, 4) float32, xyxy pixels of it.
+            masks: as in `encode`.
         """
-        return self._place(picture, self.maps(picture), boxes)
+        return self._place(picture, self.maps(picture), boxes, masks)
 
     def _place(
-        self, picture: PictureTensors, encoding: PictureEncoding, boxes: Boxes
+        self,
+        picture: PictureTensors,
+        encoding: PictureEncoding,
+        boxes: Boxes,
+        masks: Masks | None,
     ) -> SceneTensors:
         size = (picture.image.height, picture.image.width)
         auxiliary, host = self.processor.place(size, boxes, picture.frame)
-        return SceneTensors(picture, self.model.encode_regions(encoding, [auxiliary], [host]))
+        covered = None
+        if masks is not None:
+            covered = [torch.from_numpy(masks.over(boxes))]
+            apart = (covered[0].amax((1, 2)) == 0).nonzero().flatten().tolist()
+            if apart:
+                raise InputError(
+                    f"mask {apart[0]} covers nothing of its box; give the box around it, or no boxes"
+                )
+        regions = self.model.encode_regions(encoding, [auxiliary], [host], masks=covered)
+        return SceneTensors(picture, regions)
 
     def _prepare(self, image: Image.Image) -> dict[str, Any]:
         """Return the pixels that the encoders take, on their device."""

@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 
 from fo1.errors import InputError
-from fo1.geometry import check_boxes
 from fo1.imaging import ImageSource, load_image
 from fo1.ordering import region_order
 from fo1.pipeline.answering import reply
@@ -18,7 +17,7 @@ from fo1.pipeline.chat import Reply, read_messages
 from fo1.pipeline.engine import Engine
 from fo1.pipeline.loading import PACKAGED, choose_device, find_model, load_engine
 from fo1.pipeline.proposers import ModelProposers, check_proposer
-from fo1.pipeline.request import GIVEN
+from fo1.pipeline.regions import as_points, boxes_at, given_regions
 from fo1.pipeline.rows import PictureTensors
 from fo1.pipeline.scene import Scene
 from fo1.pipeline.side_by_side import Item, Result, side_by_side
@@ -164,6 +163,8 @@ class FO1(Verbs):
         image: One,
         boxes: Boxes | None = None,
         *,
+        masks: Any = None,
+        points: npt.ArrayLike | None = None,
         proposer: str | Proposer | None = None,
         limit: int = DEFAULT_LIMIT,
     ) -> Scene:
@@ -174,16 +175,24 @@ class FO1(Verbs):
                 picture gets other regions without being encoded again.
             boxes: (N, 4) xyxy pixels of the picture, which become the regions in this order, N may
                 be 0 or any number; or `Proposals`, whose scores are kept. Proposed if not given.
+            masks: one per region, pooled in place of its box: an (N, H, W) array of truth values, or a list of arrays,
+                COCO run lengths or polygons, see `fo1.formats.masks.as_masks`. Boxes are those around the masks if
+                not given.
+            points: (N, 2) x and y in pixels; the smallest proposed box that holds a point becomes its region. For
+                masks at points, see `fo1.segmentation`.
             proposer: where boxes come from; the model's own proposer if not given.
             limit: the most boxes to propose.
 
         Raises:
             ImageError: the picture cannot be read.
             BoxError: boxes are malformed or outside the picture.
-            InputError: no proposer has this name, the limit is below 1, or boxes are given as well.
+            InputError: no proposer has this name, the limit is below 1, or what is given excludes each other; masks
+                or points are malformed, or no box holds a point.
         """
-        if boxes is not None and proposer is not None:
-            raise InputError("got boxes and a proposer; give one of them")
+        if proposer is not None and not (boxes is None and masks is None):
+            raise InputError("got regions and a proposer; give one of them")
+        if points is not None and not (boxes is None and masks is None):
+            raise InputError("got points and other regions; give one of them")
         encoded = None
         if isinstance(image, Scene):
             encoded = self._own(image).tensors.picture
@@ -191,28 +200,29 @@ class FO1(Verbs):
         else:
             picture = load_image(image)
         size = (picture.height, picture.width)
-        if boxes is None:
+        if points is not None:
+            as_points(points, size)  # before any work
+        if boxes is None and masks is None:
             boxes, encoded = self._propose(picture, proposer, limit, encoded)
-            policy = self.engine.model.config.region_order
-            order = region_order(boxes.boxes, boxes.scores, policy, size)
-            boxes = Proposals(boxes.boxes[order], boxes.scores[order], boxes.source)
-        proposed = isinstance(boxes, Proposals)
-        if isinstance(boxes, Proposals):
-            proposals = Proposals(check_boxes(boxes.boxes, size), boxes.scores, boxes.source)
-        else:
-            given = check_boxes(boxes, size)
-            proposals = Proposals(given, np.ones(len(given), np.float32), GIVEN)
-        proposals.boxes.flags.writeable = proposals.scores.flags.writeable = False
+            if points is None:
+                policy = self.engine.model.config.region_order
+                order = region_order(boxes.boxes, boxes.scores, policy, size)
+                boxes = Proposals(boxes.boxes[order], boxes.scores[order], boxes.source)
+            else:
+                boxes = boxes_at(points, boxes, size)
+        proposals, read = given_regions(boxes, masks, size)
         return Scene(
             image_size=size,
             regions=proposals.boxes,
             proposal_scores=proposals.scores,
             proposer=proposals.source,
-            proposed=proposed,
-            tensors=self.engine.encode(picture, proposals.boxes)
+            # Who points at a thing says that it is there.
+            proposed=isinstance(boxes, Proposals) and points is None,
+            tensors=self.engine.encode(picture, proposals.boxes, read)
             if encoded is None
-            else self.engine.place(encoded, proposals.boxes),
+            else self.engine.place(encoded, proposals.boxes, read),
             engine=self.engine,
+            masks=read,
         )
 
     def chat(self, messages: Iterable[Mapping[str, Any]]) -> Reply:

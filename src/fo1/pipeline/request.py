@@ -13,6 +13,7 @@ import numpy.typing as npt
 from fo1 import prompts, tags
 from fo1.errors import QueryError
 from fo1.geometry import Boxes, Size
+from fo1.masks import Masks
 from fo1.pipeline.engine import Engine
 from fo1.pipeline.rows import SceneTensors
 from fo1.prompts import QUERY_TASKS, Detail, Task, clean_name
@@ -46,6 +47,7 @@ class EncodedScene:
         proposed: whether the regions may be wrong or copies; False for boxes that the caller gave.
         tensors: what the model computed.
         engine: the model.
+        masks: N masks, where regions are less than their boxes; they were pooled under them.
     """
 
     image_size: Size
@@ -55,6 +57,7 @@ class EncodedScene:
     proposed: bool
     tensors: SceneTensors
     engine: Engine
+    masks: Masks | None = None
 
     def __len__(self) -> int:
         return len(self.regions)

@@ -43,6 +43,7 @@ def as_detections(
         scores=scores,
         regions=regions,
         image_size=scene.image_size,
+        masks=None if scene.masks is None else scene.masks[regions],
     )
 
 

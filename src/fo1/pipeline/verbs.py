@@ -65,6 +65,8 @@ class Verbs(ABC):
         image: One,
         boxes: Boxes | None = None,
         *,
+        masks: Any = None,
+        points: npt.ArrayLike | None = None,
         proposer: str | Proposer | None = None,
         limit: int = DEFAULT_LIMIT,
     ) -> Scene:
