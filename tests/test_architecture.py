@@ -37,7 +37,7 @@ LAYERS = (
         "formats",
     ),
     ("models",),
-    ("proposals", "data"),
+    ("proposals", "data", "segmentation"),
     ("pipeline", "training"),
     ("evaluation", "serving", "labelling", "demo", "onnx"),
     ("cli", "__main__"),

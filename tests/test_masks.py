@@ -25,6 +25,7 @@ def ring() -> np.ndarray:
     return mask
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # its own arrays, under numpy 2
 def test_run_lengths_and_boxes_are_those_of_coco() -> None:
     coco = pytest.importorskip("pycocotools.mask")
     for mask in [*random_masks(200), ring()]:

@@ -15,6 +15,9 @@ from fo1.errors import BoxError, InputError
 Boxes: TypeAlias = npt.NDArray[np.float32]
 """(N, 4) float32, xyxy pixels."""
 
+Points: TypeAlias = npt.NDArray[np.float32]
+"""(N, 2) float32, x and y in pixels."""
+
 Size: TypeAlias = tuple[int, int]
 """(height, width) in pixels."""
 
@@ -100,6 +103,32 @@ def check_boxes(boxes: npt.ArrayLike, image_size: Size | None, *, where: str = "
             f"and height {height}; give pixels of the original picture or remove the row"
         )
     return array
+
+
+def as_points(points: npt.ArrayLike, size: Size) -> Points:
+    """Return (P, 2) float32 points that lie in a picture.
+
+    Raises:
+        InputError: not P rows of two finite numbers, or one lies outside; names the row.
+    """
+    try:
+        places = _float32(points)
+    except _CONVERSION_ERRORS as error:
+        kind = type(cast("object", points)).__name__
+        raise InputError(f"points: cannot read a {kind}; give rows of [x, y] in pixels") from error
+    places = places.reshape(-1, 2) if places.size == 0 else places
+    if places.ndim != 2 or places.shape[1] != 2:
+        raise InputError(f"points: got shape {places.shape}, need (P, 2): rows of [x, y] in pixels")
+    height, width = size
+    inside = (places >= 0) & (places <= np.array([width, height]))  # NaN is in neither
+    bad = np.flatnonzero(~inside.all(axis=1))
+    if bad.size:
+        x, y = places[bad[0]]
+        raise InputError(
+            f"points row {bad[0]}: ({x:g}, {y:g}) lies outside the picture of width {width} and height {height}; "
+            "give pixels of the original picture"
+        )
+    return places
 
 
 def clip_boxes(boxes: Boxes, image_size: Size) -> Boxes:

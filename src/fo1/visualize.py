@@ -40,6 +40,7 @@ _INK: Final[Color] = (16, 18, 22)
 _PAPER: Final[Color] = (255, 255, 255)
 _FILL_OPACITY = 26  # of 255
 _EDGE_OPACITY = 110
+_MASK_OPACITY = 120
 _MIN_FONT = 7
 _LABEL_WEIGHT = 12  # hiding a label is so much worse than hiding part of a small box
 
@@ -64,7 +65,7 @@ def draw(
     show_scores: bool = True,
     font: str | os.PathLike[str] | None = None,
 ) -> Image.Image:
-    """Return a new RGB picture with a box and a label for each detection.
+    """Return a new RGB picture with a box and a label for each detection, masks tinted where there are some.
 
     A label keeps one colour throughout the picture; colours repeat after seven labels. Text and
     lines grow with the picture. Labels stay inside the picture and, where there is room, off each
@@ -96,6 +97,8 @@ def draw(
     order = [int(row) for row in (-box_area(boxes)).argsort(kind="stable")]
     rects = {row: _rect(boxes[row].tolist(), canvas.size) for row in order}
     colors = {row: PALETTE[names[detections.labels[row]] % len(PALETTE)] for row in order}
+    if detections.masks is not None:
+        canvas = _tint(canvas, [(detections.masks.decode(row), colors[row]) for row in order])
     canvas = _draw_boxes(canvas, [(rects[row], colors[row]) for row in order], style)
     pen = ImageDraw.Draw(canvas)
     labels: list[Rect] = []
@@ -167,6 +170,14 @@ def _rect(box: list[float], size: tuple[int, int]) -> Rect:
     x1, y1 = min(int(box[0]), size[0] - 1), min(int(box[1]), size[1] - 1)
     x2, y2 = min(round(box[2]), size[0]), min(round(box[3]), size[1])
     return x1, y1, max(x2, x1 + 1), max(y2, y1 + 1)
+
+
+def _tint(canvas: Image.Image, masks: list[tuple[npt.NDArray[np.bool_], Color]]) -> Image.Image:
+    """Return the picture with each mask (H, W) in its colour, through which the picture shows."""
+    for mask, color in masks:
+        opacity = Image.fromarray(mask.astype(np.uint8) * _MASK_OPACITY)
+        canvas.paste(color, (0, 0, *canvas.size), opacity)
+    return canvas
 
 
 def _draw_boxes(canvas: Image.Image, boxes: list[tuple[Rect, Color]], style: _Style) -> Image.Image:

@@ -121,8 +121,8 @@ def test_without_pyramid_or_score_head(tmp_path: Path, processor: FO1Processor) 
 def test_settings_that_do_not_exist() -> None:
     with pytest.raises(CheckpointError, match="projector 'mlp2x' is unknown"):
         RegionEncoderConfig(projector="mlp2x")
-    with pytest.raises(CheckpointError, match="auxiliary encoder 'resnet' is unknown"):
-        RegionEncoderConfig(auxiliary_config={"model_type": "resnet"})
+    with pytest.raises(CheckpointError, match="auxiliary encoder 'abacus' is unknown"):
+        RegionEncoderConfig(auxiliary_config={"model_type": "abacus"})
     with pytest.raises(CheckpointError, match="image projector 'x' is unknown"):
         FO1Config(image_projector="x")
 

@@ -8,6 +8,7 @@ from fo1.models.configuration import (
     RegionEncoderConfig,
     ScoreHeadConfig,
 )
+from fo1.models.encoders import register_encoder
 from fo1.models.families import HostFeatures, PlainFamily, VLMFamily, register_family
 from fo1.models.modeling import FO1ForConditionalGeneration
 from fo1.models.processing import FO1Processor
@@ -28,5 +29,6 @@ __all__ = [
     "RegionEncoderConfig",
     "ScoreHeadConfig",
     "VLMFamily",
+    "register_encoder",
     "register_family",
 ]

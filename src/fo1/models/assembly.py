@@ -33,12 +33,10 @@ from fo1.models.configuration import (
     RegionEncoderConfig,
     ScoreHeadConfig,
 )
-from fo1.models.efficientnet import PIXEL_MEAN, PIXEL_SCALE
+from fo1.models.encoders import load_auxiliary, pixel_statistics, read_auxiliary_config
 from fo1.models.families import VLMFamily, get_family
 from fo1.models.modeling import FO1ForConditionalGeneration
 from fo1.models.processing import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     FO1Processor,
     make_auxiliary_processor,
     pillow_processor,
@@ -60,7 +58,7 @@ def assemble(
     *,
     tokenizer: Any,
     image_processor: Any,
-    auxiliary_config: PreTrainedConfig | None = None,
+    auxiliary_config: PreTrainedConfig | str | Path | None = None,
     score: bool = True,
     pointer_width: int = 0,
     num_region_tokens: int = 100,
@@ -74,8 +72,9 @@ def assemble(
         vlm: a host of a known family, or the folder or hub id of one. It becomes part of the model.
         tokenizer: the host's; the processor gets a copy with more tokens.
         image_processor: the host's; the processor gets a copy.
-        auxiliary_config: of the auxiliary encoder, None for DaViT at its usual size. Its weights are random: load
-            pretrained ones into `model.region_encoder.auxiliary`.
+        auxiliary_config: of the auxiliary encoder, None for DaViT at its usual size; its weights are random, so load
+            pretrained ones into `model.region_encoder.auxiliary`. Or the folder or hub id of a vision encoder of
+            transformers, whose weights are taken as well; see `encoders`.
         score: whether there is a score head.
         pointer_width: as in `FO1Config`; hosts that cannot copy from what they read yet need one.
         num_region_tokens: how many index tokens `<region0>` ... the vocabulary shall hold.
@@ -88,6 +87,9 @@ def assemble(
         InputError: tokenizer or image processor do not suit the host, or an option does not exist.
     """
     _check_options(region_options)
+    folder = auxiliary_config if isinstance(auxiliary_config, str | Path) else None
+    if isinstance(auxiliary_config, str | Path):
+        auxiliary_config = read_auxiliary_config(auxiliary_config)
     if isinstance(vlm, str | Path):
         vlm = cast(PreTrainedModel, AutoModelForImageTextToText.from_pretrained(vlm))
     host: Any = vlm.config
@@ -96,7 +98,9 @@ def assemble(
         image_processor=family.fit_image_processor(
             pillow_processor(image_processor.to_dict()), host
         ),
-        auxiliary_image_processor=_auxiliary_processor(auxiliary_config),
+        auxiliary_image_processor=make_auxiliary_processor(
+            *pixel_statistics(auxiliary_config, folder)
+        ),
         tokenizer=copy.deepcopy(tokenizer),
         host=host.model_type,
     )
@@ -128,6 +132,11 @@ def assemble(
         model = _around(vlm, config)
         fresh = set(processor.tokenizer.get_vocab().values()) - known
         _grow(vlm, fresh, host.image_token_id)
+    if getattr(model.region_encoder.auxiliary, "pyramid", None) is not None:
+        # A plain ViT attends from every patch to all: its work grows with the fourth power of a side.
+        processor.auxiliary_resize = "squash"
+    if folder is not None:
+        load_auxiliary(model.region_encoder.auxiliary, folder)
     model.region_encoder.to(vlm.device, vlm.dtype)
     for part in (model.score_head, model.pointer):
         if part is not None:
@@ -227,13 +236,6 @@ def _draw(matrix: Tensor, rows: list[int], old: int) -> None:
 
 def _matrix(layer: Any) -> Tensor:
     return layer.weight
-
-
-def _auxiliary_processor(config: PreTrainedConfig | None) -> Any:
-    """Return the image processor with the statistics that the auxiliary encoder was trained with."""
-    if isinstance(config, LightEncoderConfig):
-        return make_auxiliary_processor([PIXEL_MEAN / 255] * 3, [PIXEL_SCALE / 255] * 3)
-    return make_auxiliary_processor(IMAGENET_MEAN, IMAGENET_STD)
 
 
 def _score_config(config: PreTrainedConfig | None) -> ScoreHeadConfig:

@@ -3,7 +3,7 @@
 FO1Config
   vlm_config            the unmodified host, any `AutoModelForImageTextToText` config
   region_config         RegionEncoderConfig
-    auxiliary_config      Florence2VisionConfig (DaViT) or LightEncoderConfig
+    auxiliary_config      Florence2VisionConfig (DaViT), LightEncoderConfig, any vision encoder of transformers
   score_config          ScoreHeadConfig or None
 """
 
@@ -57,24 +57,25 @@ class LightEncoderConfig(PreTrainedConfig):
         super().__init__(**kwargs)
 
 
-AUXILIARY_CONFIGS = {
+AUXILIARY_CONFIGS: dict[str, type[PreTrainedConfig]] = {
     Florence2VisionConfig.model_type: Florence2VisionConfig,
     LightEncoderConfig.model_type: LightEncoderConfig,
 }
+"""Configs that are found here before the library is asked; `encoders.register_encoder` adds to them."""
 
 
 class RegionEncoderConfig(PreTrainedConfig):
     """Settings of the hybrid fine-grained region encoder (HFRE) and of the projector behind it.
 
     Args:
-        auxiliary_config: config of the auxiliary encoder.
+        auxiliary_config: config of the auxiliary encoder, which it names by its `model_type`; see `encoders`.
         use_auxiliary: pool the maps of the auxiliary encoder; without, the model has none.
         use_host: pool the maps of the host's vision encoder.
         host_width: channels of the host's feature map.
         host_stride: pixels per cell of the host's feature map.
         host_levels: how many of the host's feature maps are used when there is no pyramid.
         use_pyramid: build four levels from the host's last map instead of using its recorded maps directly.
-        pyramid_width: channels of each pyramid level.
+        pyramid_width: channels of each pyramid level, also where an auxiliary encoder of one stride has one.
         output_size: RoIAlign bins per axis, at most `MOST_BINS`.
         layer_norm: normalise the pooled auxiliary and host features, each on its own.
         combination: how the two become one, "concat" or "mean".
@@ -112,12 +113,7 @@ class RegionEncoderConfig(PreTrainedConfig):
         **kwargs: Any,
     ):
         if isinstance(auxiliary_config, dict):
-            kind = auxiliary_config.get("model_type", Florence2VisionConfig.model_type)
-            if kind not in AUXILIARY_CONFIGS:
-                raise CheckpointError(
-                    f"auxiliary encoder {kind!r} is unknown; use one of {', '.join(AUXILIARY_CONFIGS)}"
-                )
-            auxiliary_config = AUXILIARY_CONFIGS[kind](**auxiliary_config)
+            auxiliary_config = _read_auxiliary(auxiliary_config)
         self.use_auxiliary = need_flag("use_auxiliary", use_auxiliary)
         self.auxiliary_config: Any = (
             (auxiliary_config or Florence2VisionConfig()) if use_auxiliary else None
@@ -188,6 +184,19 @@ class RegionEncoderConfig(PreTrainedConfig):
                 "use a width that is a multiple of 4 or leave the embedding out"
             )
         return width
+
+
+def _read_auxiliary(values: dict[str, Any]) -> PreTrainedConfig:
+    kind = values.get("model_type", Florence2VisionConfig.model_type)
+    if kind in AUXILIARY_CONFIGS:
+        return AUXILIARY_CONFIGS[kind](**values)
+    try:
+        return AutoConfig.for_model(**values)
+    except ValueError as error:
+        raise CheckpointError(
+            f"auxiliary encoder {kind!r} is unknown; use one of {', '.join(AUXILIARY_CONFIGS)}, a vision encoder of "
+            "transformers, or give one of your own to fo1.models.register_encoder first"
+        ) from error
 
 
 class ScoreHeadConfig(PreTrainedConfig):

@@ -33,6 +33,7 @@ from fo1.geometry import (
     scale_boxes,
 )
 from fo1.models.checks import need_choice
+from fo1.models.encoders import IMAGENET_MEAN, IMAGENET_STD
 from fo1.models.families import UNNAMED_FAMILY, get_family
 from fo1.models.published.reading import (
     IMAGE_TOKEN,
@@ -44,7 +45,6 @@ from fo1.models.published.reading import (
 )
 from fo1.tags import IMAGE_PLACEHOLDER, REGION_PLACEHOLDER, placed_regions
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 MAX_SIDE, MIN_SIDE = 2048, 28
 
 

@@ -14,13 +14,11 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import Florence2VisionConfig
 
 from fo1.errors import CheckpointError
 from fo1.models.checks import PROJECTOR_PATTERN, need_projector
-from fo1.models.configuration import LightEncoderConfig, RegionEncoderConfig
-from fo1.models.davit import DaViT
-from fo1.models.light_encoder import LightEncoder
+from fo1.models.configuration import RegionEncoderConfig
+from fo1.models.encoders import make_auxiliary
 from fo1.models.pooling import box_embedding, pool_map_embedding, pool_regions
 from fo1.models.pyramid import SimplePyramid
 
@@ -113,7 +111,7 @@ class RegionEncoder(nn.Module):
     def __init__(self, config: RegionEncoderConfig, auxiliary: nn.Module | None = None):
         super().__init__()
         self.config = config
-        self.auxiliary: Any = auxiliary or _make_auxiliary(config)  # an AuxiliaryEncoder or None
+        self.auxiliary: Any = auxiliary or make_auxiliary(config)  # an AuxiliaryEncoder or None
         self.pyramid = (
             SimplePyramid(config.host_width, config.pyramid_width)
             if config.use_host and config.use_pyramid
@@ -217,14 +215,6 @@ class RegionEncoder(nn.Module):
         """Return (N, D) region embeddings from (N, C) features."""
         weight = next(self.projector.parameters(), None)
         return self.projector(features if weight is None else features.to(weight.dtype))
-
-
-def _make_auxiliary(config: RegionEncoderConfig) -> nn.Module | None:
-    if not config.use_auxiliary:
-        return None
-    if isinstance(config.auxiliary_config, LightEncoderConfig):
-        return LightEncoder(config.auxiliary_config)
-    return DaViT(cast(Florence2VisionConfig, config.auxiliary_config))
 
 
 def _make_norm(config: RegionEncoderConfig, width: int) -> nn.Module:

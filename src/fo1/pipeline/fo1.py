@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from fo1.errors import InputError
+from fo1.geometry import as_points
 from fo1.imaging import ImageSource, load_image
 from fo1.ordering import region_order
 from fo1.pipeline.answering import reply
@@ -17,7 +18,7 @@ from fo1.pipeline.chat import Reply, read_messages
 from fo1.pipeline.engine import Engine
 from fo1.pipeline.loading import PACKAGED, choose_device, find_model, load_engine
 from fo1.pipeline.proposers import ModelProposers, check_proposer
-from fo1.pipeline.regions import as_points, boxes_at, given_regions
+from fo1.pipeline.regions import boxes_at, given_regions
 from fo1.pipeline.rows import PictureTensors
 from fo1.pipeline.scene import Scene
 from fo1.pipeline.side_by_side import Item, Result, side_by_side

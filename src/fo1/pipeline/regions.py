@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from fo1.errors import InputError
 from fo1.formats.masks import as_masks
-from fo1.geometry import Size, box_area, check_boxes
+from fo1.geometry import Size, as_points, box_area, check_boxes
 from fo1.masks import Masks
 from fo1.pipeline.request import GIVEN
 from fo1.results import Proposals
@@ -68,30 +68,3 @@ def boxes_at(points: npt.ArrayLike, proposals: Proposals, size: Size) -> Proposa
         )
     chosen = order[holds.argmax(axis=1)]
     return Proposals(boxes[chosen], proposals.scores[chosen], proposals.source)
-
-
-def as_points(points: npt.ArrayLike, size: Size) -> npt.NDArray[np.float32]:
-    """Return (P, 2) float32 points that lie in a picture.
-
-    Raises:
-        InputError: not P rows of two finite numbers, or one lies outside; names the row.
-    """
-    try:
-        places = np.array(points, np.float32)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise InputError(
-            f"points: cannot read a {type(points).__name__}; give rows of [x, y] in pixels"
-        ) from error
-    places = places.reshape(-1, 2) if places.size == 0 else places
-    if places.ndim != 2 or places.shape[1] != 2:
-        raise InputError(f"points: got shape {places.shape}, need (P, 2): rows of [x, y] in pixels")
-    height, width = size
-    inside = (places >= 0) & (places <= np.array([width, height]))  # NaN is in neither
-    bad = np.flatnonzero(~inside.all(axis=1))
-    if bad.size:
-        x, y = places[bad[0]]
-        raise InputError(
-            f"points row {bad[0]}: ({x:g}, {y:g}) lies outside the picture of width {width} and height {height}; "
-            "give pixels of the original picture"
-        )
-    return places

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fo1.data.sample import Sample
+from fo1.errors import InputError
 from fo1.models.modeling import FO1ForConditionalGeneration
 from fo1.models.processing import FO1Processor
 
@@ -52,6 +53,11 @@ class FeatureCache:
     @torch.no_grad()
     def _pool(self, sample: Sample) -> Tensor:
         encoder = self.model().region_encoder
+        fresh = getattr(encoder.auxiliary, "learned", ())
+        if any(getattr(encoder.auxiliary, part, None) is not None for part in fresh):
+            raise InputError(
+                "the auxiliary encoder has a part that learns, so what it says cannot be kept; train without cache"
+            )
         made = self.processor.prepare_pictures(sample.images, sample.boxes)
         device = next(encoder.parameters()).device
         pooled = [

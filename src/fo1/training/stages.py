@@ -146,6 +146,8 @@ def group_of(model: FO1ForConditionalGeneration) -> dict[str, str]:
     language = {id(p) for p in host.get_decoder().parameters()}
     for part in (host.get_input_embeddings(), host.get_output_embeddings()):
         language |= {id(p) for p in part.parameters()} if isinstance(part, nn.Module) else set()
+    # What an encoder came without, such as a pyramid, learns with the regions.
+    fresh = getattr(model.region_encoder.auxiliary, "learned", ())
     found: dict[str, str] = {}
     for name, parameter in model.named_parameters():
         if name.startswith("token_rows."):
@@ -153,7 +155,7 @@ def group_of(model: FO1ForConditionalGeneration) -> dict[str, str]:
         elif "lora_" in name:
             found[name] = "adapters"
         elif name.startswith("region_encoder.auxiliary."):
-            found[name] = "auxiliary"
+            found[name] = "regions" if name.split(".")[2] in fresh else "auxiliary"
         elif name.startswith("region_encoder."):
             found[name] = "regions"
         elif name.startswith("score_head."):
