@@ -22,7 +22,7 @@ def tiny_sam() -> Sam2Model:
         hidden_size=8,
         num_attention_heads=1,
         image_size=[64, 64],
-        blocks_per_stage=[1, 1, 1, 1],
+        blocks_per_stage=[1, 1, 2, 1],
         embed_dim_per_stage=[8, 16, 24, 32],
         num_attention_heads_per_stage=[1, 1, 1, 1],
         window_size_per_stage=[4, 4, 4, 4],
@@ -135,5 +135,5 @@ def test_bad_prompts(segmenter: Segmenter, picture: Any) -> None:
         segmenter.in_boxes(picture, [[500, 0, 600, 5]])
     with pytest.raises(InputError, match="points row 1"):
         segmenter.at_points(picture, [[1, 1], [500, 1]])
-    with pytest.raises(InputError, match="detections are for|picture"):
+    with pytest.raises(InputError, match="detections are for"):
         segmenter.segment(picture, Detections.empty((9, 9)))

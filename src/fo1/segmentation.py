@@ -1,4 +1,4 @@
-"""Masks from boxes or points by SAM 2 (Source: arXiv 2408.00714), where its weights are there; in transformers, on Pillow.
+"""Masks from boxes or points by SAM 2 (Source: arXiv 2408.00714), where its weights are there; no torchvision needed.
 
     segmenter = Segmenter.from_pretrained(FOLDER)
     scene = model.encode(picture, masks=segmenter.at_points(picture, [[320, 240]]))     # points become regions

@@ -135,7 +135,7 @@ def test_regions_equal_the_slow_form(kind: str, model: Any) -> None:
 
 @torch.inference_mode()
 def test_a_lit_square_lights_its_own_box(kind: str) -> None:
-    """Of 3 x 4 boxes, on the finest map; weights are the library's own draw, with which patches say most of themselves."""
+    """Of 3 x 4 boxes, on the finest map; with weights as the library draws them patches say most of themselves."""
     torch.manual_seed(0)
     config = KINDS[kind][0]()
     config._attn_implementation = "eager"

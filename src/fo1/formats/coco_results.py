@@ -23,7 +23,7 @@ def coco_rows(
         image_id: the picture's.
         categories: id by label.
         first_id: id of the first row; the others count on.
-        polygons: write masks as polygons along the edges of their pixels, which people can edit, in place of run lengths.
+        polygons: write masks as polygons along the edges of their pixels, which people can edit, not as run lengths.
 
     Raises:
         InputError: a label has no category.
