@@ -58,13 +58,6 @@ KINDS: dict[str, tuple[Any, tuple[float, ...], float]] = {
     "dinov3_convnext": (lambda: hf.DINOv3ConvNextConfig(**STAGES), FOUR, 0.5),
     "convnext": (lambda: hf.ConvNextConfig(**STAGES), FOUR, 0.5),
     "swin": (lambda: hf.SwinConfig(**HEADS, window_size=4, image_size=64), FOUR, 0.5),
-    "hiera": (
-        lambda: hf.HieraConfig(
-            **HEADS, image_size=[64, 64], masked_unit_attention=[True, True, False, False]
-        ),
-        FOUR,
-        0.0,
-    ),
     "resnet": (
         lambda: hf.ResNetConfig(**STAGES, embedding_size=8, layer_type="basic"),
         FOUR,
@@ -80,7 +73,6 @@ KINDS: dict[str, tuple[Any, tuple[float, ...], float]] = {
     "own_encoder": (OwnConfig, (16,), 0.5),
 }
 PLAIN = {"dinov2", "dinov3_vit", "radio", "siglip_vision_model", "clip_vision_model"}
-FRAMES = {"hiera": 64}
 WIDTH, HEIGHT = 150, 101
 
 
@@ -95,24 +87,18 @@ def model(kind: str) -> Any:
     return tiny.make_model(auxiliary_config=config, box_embedding=False, output_size=3)
 
 
-def frame_of(kind: str) -> tuple[float, float]:
-    side = FRAMES.get(kind)
-    return (side, side) if side else (WIDTH, HEIGHT)
-
-
 @torch.inference_mode()
 def test_maps_cover_the_picture_in_whole_cells(kind: str, model: Any) -> None:
     encoder, strides = model.region_encoder.auxiliary, KINDS[kind][1]
     assert encoder.strides == strides
     maps = encoder(torch.zeros(1, 3, HEIGHT, WIDTH))
-    width, height = frame_of(kind)
-    for level, stride in zip(maps, strides, strict=False):
+    for level, stride in zip(maps, strides, strict=True):
         assert level.shape[0] == 1
         if kind != "own_encoder":
-            assert level.shape[2] >= height / stride
-            assert level.shape[3] >= width / stride
-            assert level.shape[2] * stride < height + 64
-    assert encoder.width == sum(m.shape[1] for m in maps if m.ndim == 4)
+            assert level.shape[2] >= HEIGHT / stride
+            assert level.shape[3] >= WIDTH / stride
+            assert level.shape[2] * stride < HEIGHT + 64
+    assert encoder.width == sum(m.shape[1] for m in maps)
 
 
 @torch.inference_mode()
@@ -120,10 +106,8 @@ def test_regions_equal_the_slow_form(kind: str, model: Any) -> None:
     encoder, (_, strides, offset) = model.region_encoder.auxiliary, KINDS[kind]
     boxes = torch.from_numpy(tiny.boxes(4, WIDTH, HEIGHT))
     maps = encoder(torch.randn(1, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0)))
-    scale = torch.tensor(frame_of(kind)) / torch.tensor([WIDTH, HEIGHT])
-    placed = boxes * scale.repeat(2)
     expected = torch.cat(
-        [pool(m[0], placed - offset * s, s, 3) for m, s in zip(maps, strides, strict=False)], dim=1
+        [pool(m[0], boxes - offset * s, s, 3) for m, s in zip(maps, strides, strict=True)], dim=1
     )
     found = model.region_encoder.pool_auxiliary(maps, boxes)
     assert found.dtype == torch.float32
@@ -219,6 +203,8 @@ def test_what_gives_no_maps_says_so(tmp_path: Path) -> None:
     for config in (hf.Siglip2VisionConfig(**VIT, intermediate_size=32), hf.BertConfig(**VIT)):
         with pytest.raises(CheckpointError, match=r"gives no feature maps .*register_encoder"):
             make_auxiliary(RegionEncoderConfig(auxiliary_config=config))
+    with pytest.raises(CheckpointError, match=r"'hiera': .* out of order"):
+        make_auxiliary(RegionEncoderConfig(auxiliary_config=hf.HieraConfig()))
     with pytest.raises(CheckpointError, match="holds no encoder"):
         tiny_from(tmp_path)
 

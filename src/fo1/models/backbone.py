@@ -5,8 +5,7 @@
     models without a backbone class (AutoModel)  the tokens of patches, which stand last, are their map
 
 Nothing is assumed of a kind of encoder: strides and widths are read off a run without weights or arithmetic (on the
-"meta" device). Pictures are padded below and on the right to whole cells of the coarsest map; an encoder that reads one
-size alone gets them stretched to it.
+"meta" device). Pictures are padded below and on the right to whole cells of the coarsest map.
 
 Legend: N regions, M parts of a box per axis, C channels, H W size of picture or map, T tokens, L levels.
 """
@@ -31,6 +30,11 @@ PROBE = 224
 """Side in pixels of the pictures that tell strides; all usual ones divide it."""
 
 
+SCRAMBLED = frozenset({"hiera"})
+"""Backbones of transformers 5.23 that lay their cells out in another order than the picture's (it leaves out to unroll
+the patches, which its encoder expects)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Levels:
     """What an encoder gives.
@@ -40,14 +44,12 @@ class Levels:
         channels: of each map.
         chosen: which of its maps those are.
         tokens: whether it gives tokens, which are laid out as a map.
-        frame: side of the one square that it reads, in pixels; None if it reads any size.
     """
 
     strides: tuple[int, ...]
     channels: tuple[int, ...]
     chosen: tuple[int, ...]
     tokens: bool = False
-    frame: int | None = None
 
 
 class TransformersEncoder(nn.Module):
@@ -81,16 +83,15 @@ class TransformersEncoder(nn.Module):
         self.offset = 0.5 if first is None or first.kernel_size == first.stride else 0.0
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, ...]:
-        """Return the maps (1, C_l, H_l, W_l), finest first, then (width, height) of the picture in pixels.
+        """Return the maps (1, C_l, H_l, W_l), finest first.
 
         Args:
             pixel_values: (1, 3, H, W), normalised.
         """
-        height, width = pixel_values.shape[-2:]
         maps = self._run(self._fit(pixel_values).to(self.backbone.dtype))
         if self.pyramid is not None:
             maps = self.pyramid(maps[0].to(next(self.pyramid.parameters()).dtype))
-        return (*maps, pixel_values.new_tensor([width, height]))
+        return maps
 
     def pool(
         self,
@@ -107,10 +108,8 @@ class TransformersEncoder(nn.Module):
             output_size: RoIAlign bins per axis.
             masks: (N, M, M) what counts of each box, all of it if not given; see `mask_pooling`.
         """
-        *levels, size = maps
-        boxes = boxes.to(size.device).float()
-        if self.levels.frame is not None:
-            boxes = boxes * (self.levels.frame / size).repeat(2)
+        levels = maps
+        boxes = boxes.to(levels[0].device).float()
         pooled = [
             pool_regions(m[0], boxes - self.offset * stride, stride, output_size, masks)
             for m, stride in zip(levels, self.strides, strict=True)
@@ -118,10 +117,7 @@ class TransformersEncoder(nn.Module):
         return torch.cat(pooled, dim=-1)
 
     def _fit(self, pixels: Tensor) -> Tensor:
-        """Return the picture at a size that the encoder reads."""
-        if self.levels.frame is not None:
-            size = (self.levels.frame, self.levels.frame)
-            return F.interpolate(pixels.float(), size=size, mode="bilinear", antialias=True)
+        """Return the picture with whole cells on each side."""
         # A pyramid halves its map once more.
         cell = self.levels.strides[-1] * (1 if self.pyramid is None else 2)
         height, width = pixels.shape[-2:]
@@ -144,18 +140,15 @@ def read_levels(config: PreTrainedConfig) -> Levels:
         CheckpointError: it gives no maps, or maps of strides that are no whole pixels.
     """
     name = config.model_type
+    if name in SCRAMBLED:
+        raise CheckpointError(
+            f"auxiliary encoder {name!r}: its backbone in transformers gives cells out of order; use another encoder"
+        )
     with torch.device("meta"):
         encoder = _make(config)
     try:
-        return _levels(encoder, (PROBE, PROBE), (PROBE, 2 * PROBE))
+        return _levels(encoder)
     except (RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
-        side = getattr(config, "image_size", None)
-        side = side[0] if isinstance(side, list | tuple) else side
-        if isinstance(side, int):
-            try:
-                return _levels(encoder, (side, side), None)
-            except (RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError):
-                pass
         reason = " ".join(str(error).split())[:120]
         raise CheckpointError(
             f"auxiliary encoder {name!r} gives no feature maps ({reason}); use one that AutoBackbone knows, "
@@ -164,26 +157,21 @@ def read_levels(config: PreTrainedConfig) -> Levels:
 
 
 @torch.no_grad()
-def _levels(encoder: Any, size: tuple[int, int], wider: tuple[int, int] | None) -> Levels:
-    found = _call(encoder, torch.zeros(1, 3, *size, device="meta"))
-    frame = None if wider else size[0]
+def _levels(encoder: Any) -> Levels:
+    found, wider = (
+        _call(encoder, torch.zeros(1, 3, PROBE, width, device="meta"))
+        for width in (PROBE, 2 * PROBE)
+    )
     if found[0].ndim == 3:
+        # Twice the picture has twice the patches, but no more of the tokens before them.
         count, channels = found[0].shape[1:]
-        if wider is None:
-            stride = int(encoder.config.patch_size)
-        else:
-            both = _call(encoder, torch.zeros(1, 3, *wider, device="meta"))[0].shape[1]
-            stride = _stride(PROBE, round((both - count) ** 0.5))
-        if (size[0] // stride) ** 2 > count:
-            raise ValueError(f"{count} tokens for {size[0] // stride} x {size[0] // stride} cells")
-        return Levels((stride,), (channels,), (0,), tokens=True, frame=frame)
-    if wider is not None:
-        _call(encoder, torch.zeros(1, 3, *wider, device="meta"))  # squares alone are a frame
+        stride = _stride(PROBE, round((wider[0].shape[1] - count) ** 0.5))
+        return Levels((stride,), (channels,), (0,), tokens=True)
     # The deepest of each stride, finest first.
-    deepest = {_stride(size[0], m.shape[-1]): (place, m.shape[1]) for place, m in enumerate(found)}
+    deepest = {_stride(PROBE, m.shape[-1]): (place, m.shape[1]) for place, m in enumerate(found)}
     strides = tuple(sorted(deepest))
     places, channels = zip(*(deepest[stride] for stride in strides), strict=True)
-    return Levels(strides, channels, places, frame=frame)
+    return Levels(strides, channels, places)
 
 
 def _stride(side: int, cells: int) -> int:
