@@ -38,7 +38,8 @@ from fo1 import FO1
 from fo1.evaluation.runner import evaluate
 from fo1.evaluation.tasks.scenes import Scenes
 from fo1.pipeline.loading import packaged_folder
-from fo1.proposals.detector import NanoDetProposer, SSDProposer, UnionProposer
+from fo1.proposals.combining import UnionProposer
+from fo1.proposals.detector import NanoDetProposer, SSDProposer
 
 PREFIX, BRANCHES = 272, 64
 LANGUAGE = ("language prefix", "branches and score head")

@@ -63,7 +63,7 @@ _STRANGERS = (
 
 
 def load_image(source: ImageSource) -> Image.Image:
-    """Return an upright RGB picture; the source is not changed.
+    """Return an upright RGB picture; the source is not changed, its file's name is `info["filename"]`.
 
     EXIF orientation is applied, transparency is laid on white, 16-bit grey is scaled to 8 bits, of
     an animated file the first frame is taken, of a PIL image the current one. Pillow warns from 90
@@ -79,7 +79,8 @@ def load_image(source: ImageSource) -> Image.Image:
         ImageError: missing, damaged, empty, larger than `MAX_PIXELS`, or not a picture.
     """
     if isinstance(source, Image.Image):
-        return _from_pil(source)
+        name = getattr(source, "filename", "") or source.info.get("filename", "")
+        return _named(_from_pil(source), name)
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, bytes | bytearray | memoryview):
@@ -87,13 +88,20 @@ def load_image(source: ImageSource) -> Image.Image:
     if isinstance(source, str) and source[:5].lower() == "data:":
         return _from_stream(io.BytesIO(_decode_data_url(source)), "the data URL")
     if isinstance(source, str | os.PathLike):
-        return _from_path(source)
+        return _named(_from_path(source), os.fsdecode(source))
     if isinstance(source, TensorLike):  # pyright: ignore[reportUnnecessaryIsInstance]
         return _from_tensor(source)
     raise ImageError(
         f"cannot read a picture from {type(source).__name__}; "
         "give a path, bytes, data URL, PIL image, numpy array or torch tensor"
     )
+
+
+def _named(picture: Image.Image, name: str | bytes) -> Image.Image:
+    """Return the picture with the name of its file in its notes, where those look that know pictures by name."""
+    if name:
+        picture.info["filename"] = os.fsdecode(name)
+    return picture
 
 
 def _from_path(source: str | os.PathLike[str]) -> Image.Image:

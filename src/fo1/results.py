@@ -19,15 +19,19 @@ from fo1.masks import Masks, Rle
 NO_REGION = -1
 """Region index of a detection that came from no scene."""
 
+_KNOWN_SCORES = ("proposal_scores", "model_scores")
+
 
 class DetectionRow(TypedDict):
-    """One detection as it is written in JSON."""
+    """One detection as it is written in JSON; what is not known of it is left out."""
 
     label: str
     box: list[float]
     score: float
     region: int
     mask: NotRequired[Rle]
+    proposal_score: NotRequired[float]
+    model_score: NotRequired[float]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,6 +42,8 @@ class Proposals:
         boxes: (N, 4) float32, xyxy pixels of the original picture.
         scores: (N,) float32 in [0, 1].
         source: who proposed them, for example "nano" or a file name.
+        labels: N names that the source gave its boxes; None from sources without names. They are
+            told, never believed: FO1 judges a box by what it shows.
 
     Raises:
         BoxError: boxes are not (N, 4) finite numbers.
@@ -47,11 +53,14 @@ class Proposals:
     boxes: Boxes
     scores: npt.NDArray[np.float32]
     source: str = ""
+    labels: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         boxes = as_boxes(self.boxes)
         object.__setattr__(self, "boxes", boxes)
         object.__setattr__(self, "scores", _as_scores(self.scores, len(boxes)))
+        if self.labels is not None:
+            object.__setattr__(self, "labels", _as_labels(self.labels, len(boxes)))
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -59,7 +68,7 @@ class Proposals:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Proposals):
             return NotImplemented
-        return self.source == other.source and _same(
+        return (self.source, self.labels) == (other.source, other.labels) and _same(
             (self.boxes, other.boxes), (self.scores, other.scores)
         )
 
@@ -67,6 +76,29 @@ class Proposals:
     def empty(cls, source: str = "") -> Self:
         """Return no proposals."""
         return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), source)
+
+    @classmethod
+    def from_supervision(cls, detections: Any, source: str = "") -> Self:
+        """Return the boxes of a `supervision.Detections`, with its names if it has any.
+
+        A missing score is 1.
+        """
+        count = len(detections.xyxy)
+        labels = _supervision_labels(detections)
+        scores = detections.confidence
+        return cls(
+            boxes=np.asarray(detections.xyxy, dtype=np.float32).reshape(count, 4),
+            scores=np.ones(count, np.float32) if scores is None else scores,
+            source=source,
+            labels=labels,
+        )
+
+    def select(self, rows: slice | npt.NDArray[np.integer]) -> "Proposals":
+        """Return the proposals in those rows, in their order."""
+        labels = self.labels
+        if labels is not None:
+            labels = tuple(labels[int(row)] for row in np.arange(len(self))[rows])
+        return Proposals(self.boxes[rows], self.scores[rows], self.source, labels)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,12 +110,16 @@ class Detection:
         label: what was asked for.
         score: in [0, 1].
         region: index into the scene's regions, or `NO_REGION`.
+        proposal_score: see `Detections`.
+        model_score: see `Detections`.
     """
 
     box: npt.NDArray[np.float32]
     label: str
     score: float
     region: int
+    proposal_score: float | None = None
+    model_score: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,9 +129,12 @@ class Detections:
     Args:
         boxes: (N, 4) float32, xyxy pixels of the original picture.
         labels: N names, cleaned as `Scene.detect` says.
-        scores: (N,) float32 in [0, 1].
+        scores: (N,) float32 in [0, 1], by which they are ranked; `Scene.detect` says how it is made.
         regions: (N,) int64, index into the scene's regions; `NO_REGION` (-1) if there is none.
         image_size: (height, width) of the original picture.
+        proposal_scores: (N,) float32, what the proposer gave the box; None where nobody proposed.
+        model_scores: (N,) float32, what FO1 alone says: the match by its score head, or the
+            probability of the region's token where it writes; None where it judged nothing.
         masks: N masks of that picture, where there are any.
 
     Raises:
@@ -114,16 +153,18 @@ class Detections:
     scores: npt.NDArray[np.float32]
     regions: npt.NDArray[np.int64]
     image_size: Size
+    proposal_scores: npt.NDArray[np.float32] | None = None
+    model_scores: npt.NDArray[np.float32] | None = None
     masks: Masks | None = None
 
     def __post_init__(self) -> None:
         boxes = as_boxes(self.boxes)
-        labels = tuple(self.labels)
-        if len(labels) != len(boxes):
-            raise InputError(f"got {len(boxes)} boxes but {len(labels)} labels; give one a box")
         object.__setattr__(self, "boxes", boxes)
-        object.__setattr__(self, "labels", labels)
+        object.__setattr__(self, "labels", _as_labels(self.labels, len(boxes)))
         object.__setattr__(self, "scores", _as_scores(self.scores, len(boxes)))
+        for name in _KNOWN_SCORES:
+            if (own := getattr(self, name)) is not None:
+                object.__setattr__(self, name, _as_scores(own, len(boxes)))
         object.__setattr__(self, "regions", _as_regions(self.regions, len(boxes)))
         object.__setattr__(self, "image_size", _as_size(self.image_size))
         _check_masks(self.masks, len(boxes), self.image_size)
@@ -149,6 +190,8 @@ class Detections:
                 self.labels[index],
                 float(self.scores[index]),
                 int(self.regions[index]),
+                None if self.proposal_scores is None else float(self.proposal_scores[index]),
+                None if self.model_scores is None else float(self.model_scores[index]),
             )
         if not isinstance(index, slice) and len(index) == 0:
             index = slice(0, 0)  # numpy reads an empty list as floats
@@ -159,6 +202,8 @@ class Detections:
             scores=self.scores[chosen],
             regions=self.regions[chosen],
             image_size=self.image_size,
+            proposal_scores=None if self.proposal_scores is None else self.proposal_scores[chosen],
+            model_scores=None if self.model_scores is None else self.model_scores[chosen],
             masks=None if self.masks is None else self.masks[chosen],
         )
 
@@ -173,6 +218,8 @@ class Detections:
                 (self.boxes, other.boxes),
                 (self.scores, other.scores),
                 (self.regions, other.regions),
+                (self.proposal_scores, other.proposal_scores),
+                (self.model_scores, other.model_scores),
             )
         )
 
@@ -186,7 +233,8 @@ class Detections:
     def merge(cls, parts: Iterable["Detections"]) -> Self:
         """Return all detections of the parts, in order; the parts must share one picture size.
 
-        They have masks where all parts with detections do.
+        They have masks where all parts with detections do. Scores that a part does not know are
+        known of none.
 
         Raises:
             InputError: no parts, or parts of different picture sizes.
@@ -206,6 +254,8 @@ class Detections:
             scores=np.concatenate([item.scores for item in items]),
             regions=np.concatenate([item.regions for item in items]),
             image_size=sizes[0],
+            proposal_scores=_joined([item.proposal_scores for item in items]),
+            model_scores=_joined([item.model_scores for item in items]),
             masks=Masks.merge(masks, sizes[0]) if whole else None,
         )
 
@@ -215,21 +265,26 @@ class Detections:
 
     def to_dicts(self) -> list[DetectionRow]:
         """Return one JSON-ready row a detection; boxes to 2 decimals, scores to 4, masks as COCO's run lengths."""
-        rows = [
-            DetectionRow(
+        masks = self.masks.to_rle() if self.masks is not None else [None] * len(self)
+        rows: list[DetectionRow] = []
+        for item, mask in zip(self, masks, strict=True):
+            row = DetectionRow(
                 label=item.label,
                 box=[round(float(value), 2) for value in item.box],
                 score=round(item.score, 4),
                 region=item.region,
             )
-            for item in self
-        ]
-        for row, mask in zip(rows, self.masks.to_rle() if self.masks else (), strict=False):
-            row["mask"] = mask
+            if item.proposal_score is not None:
+                row["proposal_score"] = round(item.proposal_score, 4)
+            if item.model_score is not None:
+                row["model_score"] = round(item.model_score, 4)
+            if mask is not None:
+                row["mask"] = mask
+            rows.append(row)
         return rows
 
     def to_supervision(self) -> Any:
-        """Return a `supervision.Detections`; `data` holds "class_name" and "region".
+        """Return a `supervision.Detections`; `data` holds "class_name", "region" and known scores.
 
         Class numbers count the labels in order of first appearance.
 
@@ -241,6 +296,9 @@ class Detections:
         except ImportError as error:
             raise MissingExtraError("to_supervision", "supervision", "supervision") from error
         numbers = {label: number for number, label in enumerate(dict.fromkeys(self.labels))}
+        known = {
+            name: own.copy() for name in _KNOWN_SCORES if (own := getattr(self, name)) is not None
+        }
         return supervision.Detections(
             xyxy=self.boxes.copy(),
             mask=None if self.masks is None else self.masks.to_array(),
@@ -249,6 +307,7 @@ class Detections:
             data={
                 "class_name": np.array(self.labels, dtype=str),
                 "region": self.regions.copy(),
+                **known,
             },
         )
 
@@ -260,19 +319,14 @@ class Detections:
         """
         count = len(detections.xyxy)
         data = cast("dict[str, Any]", detections.data)
-        if "class_name" in data:
-            labels = tuple(str(name) for name in data["class_name"])
-        elif detections.class_id is not None:
-            labels = tuple(str(number) for number in detections.class_id)
-        else:
-            labels = ("object",) * count
         scores, masks = detections.confidence, getattr(detections, "mask", None)
         return cls(
             boxes=np.asarray(detections.xyxy, dtype=np.float32).reshape(count, 4),
-            labels=labels,
+            labels=_supervision_labels(detections) or ("object",) * count,
             scores=np.ones(count, np.float32) if scores is None else scores,
             regions=data.get("region", np.full(count, NO_REGION, np.int64)),
             image_size=image_size,
+            **{name: data.get(name) for name in _KNOWN_SCORES},
             masks=None if masks is None else Masks.from_array(masks),
         )
 
@@ -370,8 +424,27 @@ class Answer:
         )
 
 
+def _supervision_labels(detections: Any) -> tuple[str, ...] | None:
+    """Return `data["class_name"]`, else the class numbers, else None."""
+    names = cast("dict[str, Any]", detections.data).get("class_name", detections.class_id)
+    return None if names is None else tuple(str(name) for name in names)
+
+
+def _as_labels(labels: Iterable[str], count: int) -> tuple[str, ...]:
+    own = tuple(labels)
+    if len(own) != count:
+        raise InputError(f"got {count} boxes but {len(own)} labels; give one a box")
+    return own
+
+
 def _as_scores(scores: npt.ArrayLike, count: int) -> npt.NDArray[np.float32]:
-    array = np.array(scores, dtype=np.float32).reshape(-1)
+    try:
+        array = np.array(scores, dtype=np.float32).reshape(-1)
+    except (ValueError, TypeError, RuntimeError) as error:
+        kind = type(cast("object", scores)).__name__
+        raise InputError(
+            f"cannot read scores from {kind}; give one number a box, 0 to 1"
+        ) from error
     if len(array) != count:
         raise InputError(f"got {count} boxes but {len(array)} scores; give one score a box")
     bad = np.flatnonzero(~((array >= 0) & (array <= 1)))
@@ -403,5 +476,13 @@ def _as_size(image_size: Sequence[int]) -> Size:
     return sides[0], sides[1]
 
 
-def _same(*pairs: tuple[npt.NDArray[Any], npt.NDArray[Any]]) -> bool:
-    return all(np.array_equal(first, second) for first, second in pairs)
+def _joined(parts: Sequence[npt.NDArray[np.float32] | None]) -> npt.NDArray[np.float32] | None:
+    known = [part for part in parts if part is not None]
+    return np.concatenate(known) if len(known) == len(parts) else None
+
+
+def _same(*pairs: tuple[npt.NDArray[Any] | None, npt.NDArray[Any] | None]) -> bool:
+    return all(
+        first is second if first is None or second is None else np.array_equal(first, second)
+        for first, second in pairs
+    )

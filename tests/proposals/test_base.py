@@ -67,6 +67,6 @@ def test_wrong_use_names_the_cure() -> None:
         get_proposer("yolo")
     with pytest.raises(InputError, match="own boxes are those of a model"):
         get_proposer("own")
-    known = {"nanodet+ssd", "nanodet", "ssd", "own", "selective-search", "grid", "none"}
+    known = {"nanodet+ssd", "nanodet", "ssd", "tiled", "own", "selective-search", "grid", "none"}
     assert set(names()) == known
     assert len(get_proposer("none").propose(Image.new("RGB", (30, 20)))) == 0

@@ -13,10 +13,10 @@ from fo1.models.nanodet import STRIDES, DenseDetections, NanoDet
 from fo1.models.ssd import FRAME, SSDMobileNetV2
 from fo1.proposals import get_proposer
 from fo1.proposals.base import take_turns
+from fo1.proposals.combining import UnionProposer
 from fo1.proposals.detector import (
     NanoDetProposer,
     SSDProposer,
-    UnionProposer,
     read_weights,
 )
 from fo1.results import Proposals
@@ -120,7 +120,7 @@ def test_union_takes_turns_and_drops_copies() -> None:
 def test_turns_of_lists_of_different_lengths() -> None:
     parts = [Fixed("", [[n, 0, n, 0] for n in row], [0.5] * len(row)).found for row in ([1, 2], [])]
     parts.append(Fixed("", [[n, 0, n, 0] for n in (7, 8, 9)], [0.5] * 3).found)
-    assert take_turns(parts)[0][:, 0].tolist() == [1, 7, 2, 8, 9]
+    assert take_turns(parts).boxes[:, 0].tolist() == [1, 7, 2, 8, 9]
 
 
 def test_weights_are_read_from_a_folder_in_half_precision(tmp_path) -> None:

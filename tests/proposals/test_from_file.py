@@ -46,7 +46,7 @@ def test_dash_reads_standard_input(monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ('{"boxes": []}', "holds an object, not a list"),
+        ('{"boxes": {}}', "boxes is an object, not a list"),
         ("null", "holds null, not a list"),
         ("[1, 2, 3, 4]", "row 0 is a number, not a box"),
         ('[[1, 2, 3, 4], {"x": 1}]', "row 1 is an object, not a box"),

@@ -69,7 +69,8 @@ def test_boxes_lie_in_the_picture_best_first_of_both_sources_in_turns(
         kept.load_state_dict(encoder.state_dict())
         setattr(kept, "objectness" if part == "detector" else "detector", None)
         alone.append(OwnProposer(kept, processor, limit=80).propose(picture))
-    boxes, scores = take_turns(alone)
+    joined = take_turns(alone)
+    boxes, scores = joined.boxes, joined.scores
     for ours, score in zip(found.boxes, found.scores, strict=True):
         place = int(box_iou(ours[None], boxes)[0].argmax())
         np.testing.assert_allclose(boxes[place], ours, atol=0.5)

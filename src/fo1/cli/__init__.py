@@ -115,7 +115,7 @@ def _run(words: Sequence[str], out: TextIO, interrupts: Interrupts) -> int:
 def _doctor(arguments: Arguments, out: TextIO) -> int:
     from fo1.cli.doctor import examine, report
 
-    checks = examine(arguments.model, arguments.device)
+    checks = examine(arguments.model, arguments.device, arguments.proposer)
     out.write(report(checks, as_json=arguments.json))
     return OK if all(check.ok for check in checks) else FAILED
 

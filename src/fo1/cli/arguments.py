@@ -12,8 +12,8 @@ from fo1.cli.options import (
     Parser,
     add_convert,
     add_data,
+    add_doctor,
     add_eval,
-    add_model_options,
     add_task,
     add_train,
     add_verify,
@@ -53,7 +53,8 @@ _EXAMPLES = {
     Task.DETECT: """\
   fo1 detect photo.jpg -q cat -q "coffee cup"
   fo1 detect photos "more/**/*.jpg" -q "cat; dog" --json > found.jsonl
-  fo1 detect photo.jpg -q cat --boxes boxes.json --save found.png""",
+  fo1 detect photo.jpg -q cat --boxes boxes.json --save found.png
+  fo1 detect photo.jpg -q cat --proposer ./my-detector""",
     Task.REFER: '  fo1 refer photo.jpg -q "the cup on the left"',
     Task.COUNT: "  fo1 count photo.jpg -q orange --save counted.png",
     Task.DESCRIBE: """\
@@ -65,7 +66,7 @@ _EXAMPLES = {
   fo1 ask photo.jpg -q "why is <region1> wet?" --boxes boxes.json""",
     Task.GROUND: "  fo1 ground photo.jpg --save grounded.png",
     Task.SIMILAR: "  fo1 similar photo.jpg --boxes boxes.json --region 4",
-    DOCTOR: "  fo1 doctor\n  fo1 doctor --model ./my-model --json",
+    DOCTOR: "  fo1 doctor\n  fo1 doctor --model ./my-model --proposer ./my-detector --json",
     VERIFY: "  fo1 verify VLM-FO1-3B-v01\n  fo1 verify ./my-model --no-run --json",
     CONVERT: """\
   fo1 convert VLM-FO1-3B-v01 ./fo1-3b
@@ -188,9 +189,7 @@ def build_parser() -> Parser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for task, about in _ABOUT.items():
         add_task(_add_command(commands, str(task), about), task)
-    doctor = _add_command(commands, DOCTOR, "check the installation and the model's files")
-    add_model_options(doctor)
-    doctor.add_argument("--json", action="store_true", help="print one JSON object")
+    add_doctor(_add_command(commands, DOCTOR, "check the installation and the model's files"))
     add_verify(_add_command(commands, VERIFY, "check a downloaded checkpoint, file by file"))
     add_convert(_add_command(commands, CONVERT, "write a checkpoint in another layout"))
     add_eval(_add_command(commands, EVAL, "measure a model on a benchmark"))

@@ -50,8 +50,14 @@ class Check:
     detail: str
 
 
-def examine(model: str, device: str | None) -> list[Check]:
-    """Return what was found, part by part; the picture is tried only if all else is in place."""
+def examine(model: str, device: str | None, proposer: str | None = None) -> list[Check]:
+    """Return what was found, part by part; the picture is tried only if all else is in place.
+
+    Args:
+        model: name of the model.
+        device: where it runs.
+        proposer: where boxes come from; the model's own if None.
+    """
     checks = [
         _look("fo1", lambda: f"{fo1.__version__} in {Path(fo1.__file__).parent}"),
         _look("python", _python),
@@ -66,7 +72,7 @@ def examine(model: str, device: str | None) -> list[Check]:
         if checks[-1].ok:
             checks.append(_look("host", lambda: _host(model)))
     if all(check.ok for check in checks):
-        checks.append(_look("picture", lambda: _try_picture(model, device)))
+        checks.append(_look("picture", lambda: _try_picture(model, device, proposer)))
     return checks
 
 
@@ -200,7 +206,7 @@ def _host(model: str) -> str:
     return describe_host(find_model(model))
 
 
-def _try_picture(model: str, device: str | None) -> str:
+def _try_picture(model: str, device: str | None, proposer: str | None) -> str:
     """Return how long it takes to look for something in a drawn picture."""
     from fo1.pipeline import FO1
 
@@ -209,10 +215,10 @@ def _try_picture(model: str, device: str | None) -> str:
     pen.ellipse((60, 60, 150, 150), fill=(245, 140, 20))
     pen.rectangle((190, 90, 280, 190), fill=(40, 90, 190))
     start = time.perf_counter()
-    loaded = FO1.from_pretrained(model, device=device)
+    loaded = FO1.from_pretrained(model, device=device, proposer=proposer)
     middle = time.perf_counter()
     boxes = [[60, 60, 150, 150], [190, 90, 280, 190]]
     own = len(loaded.propose(picture))
     loaded.encode(picture, boxes).detect(["orange", "box"])
     end = time.perf_counter()
-    return f"{own} boxes proposed; load {middle - start:.1f} s, answer {end - middle:.1f} s"
+    return f"{own} boxes by {loaded.get_proposer().name}; load {middle - start:.1f} s, answer {end - middle:.1f} s"

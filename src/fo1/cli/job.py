@@ -11,7 +11,6 @@ from fo1.cli.arguments import Arguments
 from fo1.cli.options import SEPARATOR
 from fo1.cli.pictures import find_pictures
 from fo1.errors import InputError, QueryError, short_name
-from fo1.geometry import Boxes, check_boxes
 from fo1.prompts import QUERY_TASKS, Task
 from fo1.proposals import FileProposer, check_name
 from fo1.proposals.base import DEFAULT_LIMIT
@@ -33,7 +32,7 @@ class Job:
         detail: how long descriptions are.
         think: whether to reason before answering.
         threshold: least score, or None.
-        boxes: the regions of every picture, or None.
+        boxes: the boxes given, or None.
         proposer: name of the proposer, or None.
         model: name of the model.
         device: name of the device, or None.
@@ -49,7 +48,7 @@ class Job:
     detail: prompts.Detail
     think: bool
     threshold: float | None
-    boxes: Boxes | None
+    boxes: FileProposer | None
     proposer: str | None
     model: str
     device: str | None
@@ -76,7 +75,7 @@ def plan(arguments: Arguments) -> Job:
     images = find_pictures(arguments.images)
     targets = _targets(arguments.save, images)
     boxes = None if arguments.boxes is None else _read_boxes(arguments.boxes)
-    check_region_numbers(task, queries, regions, None if boxes is None else len(boxes))
+    check_region_numbers(task, queries, regions, None if boxes is None else boxes.most)
     return Job(
         task=task,
         images=images,
@@ -209,7 +208,9 @@ def _queries(task: Task, given: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(prompts.clean_name(piece) for piece in pieces))
 
 
-def _read_boxes(file: str) -> Boxes:
+def _read_boxes(file: str) -> FileProposer:
     """Return the boxes of a file; what is wrong in every picture is found here."""
     source = FileProposer(file)
-    return check_boxes(source.boxes, None, where=source.name)
+    if source.file.every is not None:
+        source.of("", None)
+    return source

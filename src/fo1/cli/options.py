@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 from fo1.data.converters import CONVERTERS
 from fo1.errors import InputError, short_name
 from fo1.prompts import REGION_TASKS, Task
-from fo1.proposals import names
+from fo1.proposals import DETECTOR_HELP, names
 
 SEPARATOR = ";"
 
@@ -68,7 +68,7 @@ def add_eval(parser: Parser) -> None:
         "--proposals",
         metavar="FILE|NAME",
         help="where boxes come from: a file of them for all pictures, a proposer "
-        f"({', '.join(names())}), or true for those of the annotation",
+        f"({', '.join(names())}; or {DETECTOR_HELP}), or true for those of the annotation",
     )
     parser.add_argument(
         "--floors",
@@ -235,12 +235,11 @@ def add_task(parser: Parser, task: Task) -> None:
     source.add_argument(
         "--boxes",
         metavar="FILE",
-        help="JSON list of [x1, y1, x2, y2] in pixels, taken as the regions of every picture; "
-        "- reads standard input",
+        help="JSON list of [x1, y1, x2, y2] in pixels, taken as the regions of every picture; or COCO "
+        "(annotations or results), YOLO (.txt), LabelMe, or a folder of those two; "
+        "- reads JSON from standard input",
     )
-    source.add_argument(
-        "--proposer", metavar="NAME", help=f"where boxes come from: {', '.join(names())}"
-    )
+    _add_proposer(source)
     add_model_options(parser)
     parser.add_argument(
         "--threshold",
@@ -257,6 +256,22 @@ def add_task(parser: Parser, task: Task) -> None:
     parser.add_argument(
         "--json", action="store_true", help="print one JSON object per picture and line"
     )
+
+
+def _add_proposer(parser: Any) -> None:
+    parser.add_argument(
+        "--proposer",
+        metavar="NAME|FOLDER",
+        help=f"where boxes come from: {', '.join(names())}; or {DETECTOR_HELP}; "
+        "one that is prompted with text looks for the queries",
+    )
+
+
+def add_doctor(parser: Parser) -> None:
+    """Add what `fo1 doctor` takes."""
+    _add_proposer(parser)
+    add_model_options(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def add_model_options(parser: Parser) -> None:

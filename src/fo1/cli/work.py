@@ -13,7 +13,7 @@ from fo1.cli.progress import Progress
 from fo1.imaging import load_image
 from fo1.pipeline import FO1, Outcome, Request, Scene
 from fo1.pipeline.answering import MOST_UNNAMED
-from fo1.prompts import REGION_TASKS
+from fo1.prompts import QUERY_TASKS, REGION_TASKS
 from fo1.proposals.base import DEFAULT_LIMIT
 from fo1.results import Detections
 from fo1.visualize import draw, save_picture
@@ -87,10 +87,14 @@ def _answer(
     watch = Stopwatch()
     picture = load_image(job.images[number])
     seconds = {"load": load + watch.lap()}
-    boxes = job.boxes
-    if boxes is None:
+    if job.boxes is None:
         unnamed = job.task in REGION_TASKS and job.regions is None
-        boxes = model.propose(picture, limit=MOST_UNNAMED if unnamed else DEFAULT_LIMIT)
+        limit = MOST_UNNAMED if unnamed else DEFAULT_LIMIT
+        queries = request.queries if job.task in QUERY_TASKS else ()
+        boxes = model.propose(picture, limit=limit, queries=queries)
+    else:
+        found = job.boxes.of(job.images[number], (picture.height, picture.width))
+        boxes = found if job.boxes.scored else found.boxes
     seconds["propose"] = watch.lap()
     scene = model.encode(picture, boxes)
     seconds["encode"] = watch.lap()

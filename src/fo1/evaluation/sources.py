@@ -13,7 +13,9 @@ from fo1.evaluation.predicting import Source
 from fo1.evaluation.task import AnyTask
 from fo1.geometry import Boxes
 from fo1.pipeline import FO1
-from fo1.proposals import names
+from fo1.prompts import QUERY_TASKS
+from fo1.proposals import DETECTOR_HELP, check_name, names
+from fo1.results import Proposals
 
 TRUE = "true"
 """Name of the perfect proposer: the boxes of the annotation."""
@@ -25,12 +27,15 @@ def check_source(given: str | None) -> None:
     Raises:
         InputError: it is neither.
     """
-    known = (*names(), TRUE)
-    if given is not None and given not in known and not Path(given).is_file():
+    if given is None or given == TRUE or Path(given).is_file():
+        return
+    try:
+        check_name(given)
+    except InputError as error:
         raise InputError(
-            f"--proposals {short_name(given)} is no file and no proposer; "
-            f"give a file of boxes, or one of {', '.join(known)}"
-        )
+            f"--proposals {short_name(given)} is no file and no proposer; give a file of boxes, "
+            f"one of {', '.join((*names(), TRUE))}, or {DETECTOR_HELP}"
+        ) from error
 
 
 def make_source(given: str | None, task: AnyTask, model: FO1) -> Source:
@@ -53,18 +58,24 @@ def make_source(given: str | None, task: AnyTask, model: FO1) -> Source:
             return boxes
 
         return true_boxes
-    if given is not None and given not in names():
+    if given is not None and given not in names() and Path(given).is_file():
         recorded = RecordedProposals(Path(given))
         recorded.check(task.examples)
         return recorded
     model.get_proposer(given)  # a missing package or weight is told before any work
-    return lambda example, image: model.propose(image, proposer=given)
+
+    def propose(example: Example[Any], image: Image.Image) -> Proposals:
+        asked = (request for request in example.requests if request.task in QUERY_TASKS)
+        queries = tuple(dict.fromkeys(query for request in asked for query in request.queries))
+        return model.propose(image, proposer=given, queries=queries)
+
+    return propose
 
 
 def describe_source(given: str | None, model: FO1) -> str:
     """Return what names a source in the settings of a run: a file by its contents."""
     if given is None:
         return model.get_proposer().name
-    if given in (*names(), TRUE):
+    if not Path(given).is_file() or given in (*names(), TRUE):
         return given
     return f"sha256 {hashlib.sha256(Path(given).read_bytes()).hexdigest()}"

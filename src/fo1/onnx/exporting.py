@@ -26,7 +26,8 @@ from fo1.pipeline.engine import QUERIES_PER_PASS
 from fo1.pipeline.loading import LEXICON_FILE, PACKAGED
 from fo1.pipeline.request import DEFAULT_THRESHOLD
 from fo1.proposals.base import DEFAULT_LIMIT
-from fo1.proposals.detector import NanoDetProposer, SSDProposer, UnionProposer
+from fo1.proposals.combining import UnionProposer
+from fo1.proposals.detector import NanoDetProposer, SSDProposer
 from fo1.selection import LABEL_CONTAINMENT, LABEL_OVERLAP
 from fo1.tags import GROUND_CLOSE, GROUND_OPEN, OBJECTS_OPEN
 

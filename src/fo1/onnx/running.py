@@ -101,9 +101,8 @@ class OnnxModel:
         placed = check_boxes(boxes if found is None else found.boxes, size)  # pyright: ignore[reportArgumentType]
         if not len(placed):
             return Detections.empty(size)
-        scores = self._scores(pixels, placed, queries)
-        if found is not None:
-            scores = fuse(scores, found.scores)
+        match = self._scores(pixels, placed, queries)
+        scores = match if found is None else fuse(match, found.scores)
         parts: list[Detections] = []
         for number, query in enumerate(queries):
             own = scores[:, number]
@@ -116,7 +115,9 @@ class OnnxModel:
                 containment=rules["containment"],
             )
             labels = (query,) * len(kept)
-            parts.append(Detections(placed[kept], labels, own[kept], kept, size))
+            proposed = None if found is None else found.scores[kept]
+            judged = match[kept, number]
+            parts.append(Detections(placed[kept], labels, own[kept], kept, size, proposed, judged))
         return Detections.merge(parts)
 
     def propose(self, image: ImageSource) -> Proposals:

@@ -9,16 +9,13 @@ task of models without one, is written and then parsed.
 from collections.abc import Mapping, Sequence
 from itertools import repeat
 
-import numpy as np
-import numpy.typing as npt
-
 from fo1 import prompts, tags
 from fo1.errors import QueryError
 from fo1.parsing import parse_count, parse_region_texts, plain_text
 from fo1.pipeline import naming
 from fo1.pipeline.chat import Chat, Reply, Written, question, write
 from fo1.pipeline.engine import Engine
-from fo1.pipeline.request import EncodedScene, Outcome, Request, Score
+from fo1.pipeline.request import EncodedScene, Outcome, Request
 from fo1.pipeline.selection import (
     NO_REGIONS,
     as_detections,
@@ -92,13 +89,15 @@ def reply(chat: Chat, engine: Engine) -> Reply:
     Raises:
         QueryError: more regions are named than the model has index tokens.
     """
-    said = write([chat], engine)[0].answer
-    named: list[list[tuple[str, int]]] = [[] for _ in chat.scenes]
+    (written,) = write([chat], engine)
+    said = written.answer
+    named: list[dict[tuple[str, int], float]] = [{} for _ in chat.scenes]
     for grounding in said.groundings:
         for region in grounding.regions:
             picture, own = chat.locate(region)
-            named[picture].append((grounding.phrase or str(Task.ASK), own))
-    found = [as_named(scene, pairs) for scene, pairs in zip(chat.scenes, named, strict=True)]
+            chance = written.chances.get((grounding.phrase, region), 0.0)
+            named[picture].setdefault((grounding.phrase or str(Task.ASK), own), chance)
+    found = [as_named(scene, chances) for scene, chances in zip(chat.scenes, named, strict=True)]
     return Reply(said, tuple(found))
 
 
@@ -158,21 +157,15 @@ def _match(scenes: Sequence[EncodedScene], request: Request) -> list[Outcome]:
     for scene, table in zip(scenes, tables, strict=True):
         scores = final_scores(scene, table)
         parts: list[Detections] = []
-        head: list[npt.NDArray[np.float32]] = []
         for number, query in enumerate(request.queries):
             own = scores[:, number]
             kept = best_regions(scene, own, request.least_score())
             kept = kept[:1] if request.task is Task.REFER else kept
-            parts.append(as_detections(scene, [query] * len(kept), kept, own[kept]))
-            head.append(table[kept, number])
+            labels = [query] * len(kept)
+            parts.append(as_detections(scene, labels, kept, own[kept], table[kept, number]))
         found = Detections.merge(parts)
         count = len(found) if request.task is Task.COUNT else None
-        evidence: dict[Score, npt.NDArray[np.float32]] = {"head": np.concatenate(head)}
-        if scene.proposed:
-            evidence["proposal"] = scene.proposal_scores[found.regions]
-            evidence["fusion"] = found.scores
-        by = score_kind(scene)
-        outcomes.append(Outcome(detections=found, count=count, scored_by=by, evidence=evidence))
+        outcomes.append(Outcome(detections=found, count=count, scored_by=score_kind(scene)))
     return outcomes
 
 
@@ -206,26 +199,21 @@ def _found(scene: EncodedScene, request: Request, written: Sequence[Written]) ->
             for region in grounding.regions:
                 found.setdefault((label, region), said.chances.get((grounding.phrase, region), 0.0))
         chances |= found
-        count += _number(said, len(_named(scene, found, request.threshold)[0]))
-    detections, evidence = _named(scene, chances, request.threshold)
+        count += _number(said, len(_named(scene, found, request.threshold)))
     return Outcome(
-        detections=detections,
+        detections=_named(scene, chances, request.threshold),
         text=_readable("\n".join(texts)) or None,
         count=count if request.task is Task.COUNT else None,
         problems=tuple(dict.fromkeys(problems)),
         written=tuple(texts),
-        evidence=evidence,
     )
 
 
 def _named(
     scene: EncodedScene, chances: Mapping[tuple[str, int], float], threshold: float | None
-) -> tuple[Detections, dict[Score, npt.NDArray[np.float32]]]:
-    """Return the regions that a text names by (label, region), and their scores of every kind."""
-    found = as_named(scene, list(chances))
-    kept = found.scores >= (0.0 if threshold is None else np.float32(threshold))
-    token = np.array(list(chances.values()), np.float32).reshape(-1)
-    return found[kept], {"proposal": found.scores[kept], "token": token[kept]}
+) -> Detections:
+    """Return the regions that a text names by (label, region) and that reach the threshold."""
+    return as_named(scene, chances).filter(0.0 if threshold is None else threshold)
 
 
 def _number(said: Written, found: int) -> int:
@@ -285,14 +273,12 @@ def _sentence(scene: EncodedScene, request: Request, written: Sequence[Written])
                 chances.setdefault(
                     (label, region), said.chances.get((grounding.phrase, region), 0.0)
                 )
-    detections, evidence = _named(scene, chances, request.threshold)
     return Outcome(
-        detections=detections,
+        detections=_named(scene, chances, request.threshold),
         answer=answer,
         text=_readable(answer.text) or None,
         problems=answer.problems,
         written=(answer.text,),
-        evidence=evidence,
     )
 
 

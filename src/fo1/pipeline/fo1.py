@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,12 +20,14 @@ from fo1.pipeline.engine import Engine
 from fo1.pipeline.loading import PACKAGED, choose_device, find_model, load_engine
 from fo1.pipeline.proposers import ModelProposers, check_proposer
 from fo1.pipeline.regions import boxes_at, given_regions
+from fo1.pipeline.request import GIVEN
 from fo1.pipeline.rows import PictureTensors
 from fo1.pipeline.scene import Scene
 from fo1.pipeline.side_by_side import Item, Result, side_by_side
 from fo1.pipeline.verbs import Boxes, One, Verbs
-from fo1.proposals import Proposer
-from fo1.proposals.base import DEFAULT_LIMIT
+from fo1.proposals import Proposer, names
+from fo1.proposals.base import DEFAULT_LIMIT, prompted
+from fo1.proposals.callables import ProposerLike, as_proposals, is_supervision
 from fo1.proposals.own import OwnProposer
 from fo1.results import Proposals
 
@@ -40,7 +43,7 @@ class FO1(Verbs):
     """
 
     def __init__(
-        self, engine: Engine, folder: Path, *, proposer: str | Proposer | None = None
+        self, engine: Engine, folder: Path, *, proposer: ProposerLike | None = None
     ) -> None:
         """Use `from_pretrained`.
 
@@ -65,7 +68,7 @@ class FO1(Verbs):
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
         device_map: str | dict[str, Any] | None = None,
-        proposer: str | Proposer | None = None,
+        proposer: ProposerLike | None = None,
     ) -> Self:
         """Return a model with its weights in memory.
 
@@ -76,7 +79,9 @@ class FO1(Verbs):
             dtype: of the weights; bfloat16 on CUDA and float32 elsewhere if not given.
             device_map: spreads a large model over several devices, for example "auto"; in place of
                 `device`.
-            proposer: where boxes come from unless a call says otherwise: a name or an object.
+            proposer: where boxes come from unless a call says otherwise: a name (`fo1.proposals.names`), a
+                folder or hub id of a detector of transformers, an object with a name and a method
+                propose(image), or a function from an RGB picture to boxes (see docs/proposals.md).
 
         Raises:
             CheckpointError: there is no such model, or its files are incomplete or damaged.
@@ -107,12 +112,12 @@ class FO1(Verbs):
         return self.engine.model.device
 
     def get_proposer(
-        self, proposer: str | Proposer | None = None, limit: int = DEFAULT_LIMIT
+        self, proposer: ProposerLike | None = None, limit: int = DEFAULT_LIMIT
     ) -> Proposer:
         """Return the proposer of a name, made on first use; the model's own without a name.
 
         Args:
-            proposer: a name; an object is returned as it is.
+            proposer: a name, or a function; an object is returned as it is.
             limit: how many boxes a named one must be able to give.
 
         Raises:
@@ -126,25 +131,33 @@ class FO1(Verbs):
         self,
         image: ImageSource,
         *,
-        proposer: str | Proposer | None = None,
+        proposer: ProposerLike | None = None,
         limit: int = DEFAULT_LIMIT,
+        queries: Sequence[str] = (),
     ) -> Proposals:
         """Return at most `limit` boxes that may hold something, best first.
+
+        Args:
+            image: as in `encode`.
+            proposer: as in `encode`.
+            limit: as in `encode`.
+            queries: what a proposer that is prompted with text looks for; others do not look at them.
 
         Raises:
             InputError: no proposer has this name, or the limit is below 1.
         """
-        return self._propose(load_image(image), proposer, limit)[0]
+        return self._propose(load_image(image), proposer, limit, queries)[0]
 
     def _propose(
         self,
         picture: Image.Image,
-        proposer: str | Proposer | None,
+        proposer: ProposerLike | None,
         limit: int,
+        queries: Sequence[str],
         encoded: PictureTensors | None = None,
     ) -> tuple[Proposals, PictureTensors | None]:
         """Return boxes, and the encoded picture if there is one."""
-        chosen = self.get_proposer(proposer, limit)
+        chosen = prompted(self.get_proposer(proposer, limit), queries)
         if isinstance(chosen, OwnProposer):
             encoded = encoded or self.engine.see(picture)
             size = (picture.height, picture.width)
@@ -156,8 +169,8 @@ class FO1(Verbs):
                     f"proposer '{chosen.name}' gave a {type(found).__name__}; "
                     "have it return Proposals(boxes, scores)"
                 )
-        source = found.source or chosen.name
-        return Proposals(found.boxes[:limit], found.scores[:limit], source), encoded
+        named = replace(found, source=found.source or chosen.name)
+        return named.select(slice(limit)), encoded
 
     def encode(
         self,
@@ -166,8 +179,9 @@ class FO1(Verbs):
         *,
         masks: Any = None,
         points: npt.ArrayLike | None = None,
-        proposer: str | Proposer | None = None,
+        proposer: ProposerLike | None = None,
         limit: int = DEFAULT_LIMIT,
+        queries: Sequence[str] = (),
     ) -> Scene:
         """Return a scene; the picture is encoded once, whatever is asked afterwards.
 
@@ -175,14 +189,19 @@ class FO1(Verbs):
             image: a path, bytes, a data URL, a PIL image, an array or a tensor; or a scene of this model, whose
                 picture gets other regions without being encoded again.
             boxes: (N, 4) xyxy pixels of the picture, which become the regions in this order, N may
-                be 0 or any number; or `Proposals`, whose scores are kept. Proposed if not given.
+                be 0 or any number; or `Proposals`, whose scores and labels are kept; or
+                `supervision.Detections`, which are proposals if they have confidences, and whose
+                masks count. Proposed if not given.
             masks: one per region, pooled in place of its box: an (N, H, W) array of truth values, or a list of arrays,
                 COCO run lengths or polygons, see `fo1.formats.masks.as_masks`. Boxes are those around the masks if
                 not given.
             points: (N, 2) x and y in pixels; the smallest proposed box that holds a point becomes its region. For
                 masks at points, see `fo1.segmentation`.
-            proposer: where boxes come from; the model's own proposer if not given.
+            proposer: where boxes come from, as in `from_pretrained`; the model's own if not given.
             limit: the most boxes to propose.
+            queries: what a proposer that is prompted with text looks for, "object" if not given; others
+                do not look at them. The verbs of `FO1` tell it what they ask for. A scene has its
+                regions once: what is asked of it later is not looked for anew.
 
         Raises:
             ImageError: the picture cannot be read.
@@ -204,18 +223,22 @@ class FO1(Verbs):
         if points is not None:
             as_points(points, size)  # before any work
         if boxes is None and masks is None:
-            boxes, encoded = self._propose(picture, proposer, limit, encoded)
+            found, encoded = self._propose(picture, proposer, limit, queries, encoded)
             if points is None:
                 policy = self.engine.model.config.region_order
-                order = region_order(boxes.boxes, boxes.scores, policy, size)
-                boxes = Proposals(boxes.boxes[order], boxes.scores[order], boxes.source)
+                boxes = found.select(region_order(found.boxes, found.scores, policy, size))
             else:
-                boxes = boxes_at(points, boxes, size)
+                boxes = boxes_at(points, found, size)
+        elif is_supervision(boxes):
+            masks = boxes.mask if masks is None else masks
+            if boxes.confidence is not None:
+                boxes = as_proposals(boxes, GIVEN)
         proposals, read = given_regions(boxes, masks, size)
         return Scene(
             image_size=size,
             regions=proposals.boxes,
             proposal_scores=proposals.scores,
+            proposal_labels=proposals.labels,
             proposer=proposals.source,
             # Who points at a thing says that it is there.
             proposed=isinstance(boxes, Proposals) and points is None,
@@ -258,25 +281,32 @@ class FO1(Verbs):
         self,
         encode: Callable[[Item], Result],
         items: Sequence[Item],
-        proposer: str | Proposer | None = None,
+        proposer: ProposerLike | None = None,
     ) -> list[Result]:
         """Return what `encode` makes of every item, in their order; in several threads where that is faster.
 
         Args:
             encode: encodes one picture by this model.
             items: what it takes.
-            proposer: where it takes boxes from; the model's own if None. Only named ones are asked from several
-                threads, for who knows whether an object of the caller's may be.
+            proposer: where it takes boxes from; the model's own if None. Only those of this package are asked from
+                several threads, for who knows whether another may be.
         """
-        if not isinstance(proposer or self._proposer, str):
+        if (proposer or self._proposer) not in names():
             return [encode(item) for item in items]
         return side_by_side(encode, items, self.device)
 
-    def _encoded(self, image: One, boxes: Boxes | None = None, **options: Any) -> Scene:
+    def _encoded(
+        self,
+        image: One,
+        boxes: Boxes | None = None,
+        *,
+        queries: Sequence[str] = (),
+        **options: Any,
+    ) -> Scene:
         others = [boxes, *options.values()]
         if isinstance(image, Scene) and all(option is None for option in others):
             return self._own(image)
-        return self.encode(image, boxes, **options)
+        return self.encode(image, boxes, queries=queries, **options)
 
     def _encode_all(
         self, pictures: Sequence[tuple[One, Any]], options: dict[str, Any]

@@ -2,8 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,12 +12,12 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
 from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerBase
-from transformers.utils import logging as hf_logging
 
 from fo1.errors import CheckpointError, InputError, MissingExtraError
 from fo1.garbage import collector_paused
 from fo1.lexicon import Lexicon
 from fo1.models import FO1Config, FO1ForConditionalGeneration, FO1Processor
+from fo1.models.bars import without_bars
 from fo1.models.published.reading import PUBLISHED_MODEL_TYPE, is_published, published_config
 from fo1.pipeline.engine import Engine
 from fo1.pipeline.vocabulary import Vocabulary
@@ -125,7 +123,7 @@ def load_engine(
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     _check_kind(folder)
     try:
-        with collector_paused(), _without_bars():
+        with collector_paused(), without_bars():
             model = FO1ForConditionalGeneration.from_pretrained(
                 folder, dtype=dtype, device_map=device_map
             )
@@ -187,18 +185,6 @@ def _check_placing(dtype: torch.dtype | None, device_map: str | dict[str, Any] |
         raise MissingExtraError("device_map", "accelerate", "accelerate")
     if isinstance(device_map, str) and device_map not in _DEVICE_MAPS:
         choose_device(device_map)
-
-
-@contextmanager
-def _without_bars() -> Iterator[None]:
-    """Keep the library's progress bars away from what is loaded in a moment."""
-    shown = hf_logging.is_progress_bar_enabled()
-    hf_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            hf_logging.enable_progress_bar()
 
 
 def _load_vocabulary(

@@ -56,7 +56,7 @@ def ground(scene: EncodedScene, request: Request) -> Outcome:
     ]
     answer = parse_answer(", ".join(listed), len(scene))
     return Outcome(
-        detections=as_detections(scene, labels, kept, scores[kept]),
+        detections=as_detections(scene, labels, kept, scores[kept], match[kept, 0]),
         answer=answer,
         text=plain_text(answer.text) or None,
         scored_by=score_kind(scene),
@@ -79,5 +79,5 @@ def similar(scene: EncodedScene, request: Request) -> Outcome:
     kept = best_regions(scene, scores, request.least_score())
     kept = kept[kept != asked]
     labels = [names[best[region]] for region in kept]
-    found = as_detections(scene, labels, kept, scores[kept])
+    found = as_detections(scene, labels, kept, scores[kept], match[kept, 0])
     return Outcome(detections=found, scored_by=score_kind(scene))

@@ -2,40 +2,30 @@
 
 import threading
 from pathlib import Path
-from typing import TypeVar
 
-from fo1.errors import InputError, short_name
+from fo1.errors import InputError
 from fo1.models.light_encoder import LightEncoder
 from fo1.models.nanodet import NanoDet
 from fo1.models.ssd import SSDMobileNetV2
 from fo1.pipeline.engine import Engine
-from fo1.proposals import Proposer, check_name, get_proposer
+from fo1.proposals import TILED, Proposer, as_proposer, check_name, get_proposer, names, tiled
 from fo1.proposals.base import DEFAULT_LIMIT, check_limit
-from fo1.proposals.detector import NanoDetProposer, SSDProposer, UnionProposer
+from fo1.proposals.callables import ProposerLike
+from fo1.proposals.combining import UnionProposer
+from fo1.proposals.detector import NanoDetProposer, SSDProposer
 from fo1.proposals.own import OwnProposer
-
-Named = TypeVar("Named", bound=str | Proposer)
 
 _NANODET, _SSD = NanoDetProposer.name, SSDProposer.name
 _UNION = f"{_NANODET}+{_SSD}"
 
 
-def check_proposer(proposer: Named) -> Named:
-    """Return the proposer, known by its name if it is a name.
+def check_proposer(proposer: ProposerLike) -> str | Proposer:
+    """Return the proposer, a function as one, known by its name if it is a name.
 
     Raises:
         InputError: no proposer has this name, or the object proposes nothing.
     """
-    if isinstance(proposer, str):
-        check_name(proposer)
-    elif isinstance(proposer, type) or not (
-        hasattr(proposer, "name") and callable(getattr(proposer, "propose", None))
-    ):
-        raise InputError(
-            f"proposer is {short_name(repr(proposer))}; give a name such as 'grid', or an object "
-            "with a name and a method propose(image)"
-        )
-    return proposer
+    return check_name(proposer) if isinstance(proposer, str) else as_proposer(proposer)
 
 
 class ModelProposers:
@@ -67,11 +57,11 @@ class ModelProposers:
             return OwnProposer.name
         return _NANODET if self._detector is not None and self._folder is None else _UNION
 
-    def get(self, proposer: str | Proposer, limit: int = DEFAULT_LIMIT) -> Proposer:
+    def get(self, proposer: ProposerLike, limit: int = DEFAULT_LIMIT) -> Proposer:
         """Return the proposer of a name, or the proposer given.
 
         Args:
-            proposer: a name or an object.
+            proposer: a name, an object or a function.
             limit: the most boxes that a named one gives.
 
         Raises:
@@ -79,13 +69,13 @@ class ModelProposers:
             CheckpointError: its weights are missing or damaged.
             MissingExtraError: it needs a package that is not installed.
         """
-        check_proposer(proposer)
+        known = check_proposer(proposer)
         check_limit(limit)
-        if not isinstance(proposer, str):
-            return proposer
+        if not isinstance(known, str):
+            return known
         with self._lock:
             # Usual limits share one proposer; the caller cuts what it gives.
-            return self._named(proposer, max(limit, DEFAULT_LIMIT))
+            return self._named(known, max(limit, DEFAULT_LIMIT))
 
     def _named(self, name: str, limit: int) -> Proposer:
         if (name, limit) not in self._made:
@@ -97,14 +87,19 @@ class ModelProposers:
             if self._own is None:
                 raise InputError("this model finds no boxes of its own; choose another proposer")
             return OwnProposer(self._own, self._processor, limit)
-        if name == _UNION:
-            return UnionProposer((self._named(_NANODET, limit), self._named(_SSD, limit)), limit)
+        if name in (_UNION, TILED):
+            parts = (self._named(_NANODET, limit), self._named(_SSD, limit))
+            return tiled(parts, limit) if name == TILED else UnionProposer(parts, limit)
         if name == _NANODET and self._detector is not None:
             return NanoDetProposer(self._detector, limit)
         if name == _SSD:
             # Another limit shares the weights.
             self._ssd = self._ssd or SSDProposer.load(self._folder).model
             return SSDProposer(self._ssd, limit)
+        if name not in names():
+            from fo1.proposals.transformers_detector import load_detector
+
+            return load_detector(name, limit, device=self._of[0].model.device)
         return get_proposer(name, limit=limit)
 
     def __reduce__(self) -> tuple[type["ModelProposers"], tuple[Engine, Path]]:

@@ -3,6 +3,7 @@
 Legend: N regions, P points.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from fo1.formats.masks import as_masks
 from fo1.geometry import Size, as_points, box_area, check_boxes
 from fo1.masks import Masks
 from fo1.pipeline.request import GIVEN
+from fo1.proposals import as_proposals
 from fo1.results import Proposals
 
 
@@ -20,7 +22,7 @@ def given_regions(boxes: Any, masks: Any, size: Size) -> tuple[Proposals, Masks 
     """Return the regions that a caller gives, checked: their boxes with scores, and their masks if there are any.
 
     Args:
-        boxes: (N, 4) xyxy pixels or `Proposals`; None for the boxes around the masks.
+        boxes: whatever `as_proposals` takes; None for the boxes around the masks.
         masks: whatever `as_masks` takes; None where boxes count as a whole.
         size: (height, width) of the picture.
 
@@ -31,11 +33,8 @@ def given_regions(boxes: Any, masks: Any, size: Size) -> tuple[Proposals, Masks 
     read = None if masks is None else as_masks(masks, size)
     if boxes is None:
         boxes = Masks((), size).boxes() if read is None else read.boxes()
-    if isinstance(boxes, Proposals):
-        found = Proposals(check_boxes(boxes.boxes, size), boxes.scores, boxes.source)
-    else:
-        checked = check_boxes(boxes, size)
-        found = Proposals(checked, np.ones(len(checked), np.float32), GIVEN)
+    given = as_proposals(boxes, GIVEN)
+    found = replace(given, boxes=check_boxes(given.boxes, size))
     if read is not None and len(read) != len(found):
         raise InputError(f"got {len(found)} boxes but {len(read)} masks; give one mask a box")
     found.boxes.flags.writeable = found.scores.flags.writeable = False
@@ -67,4 +66,4 @@ def boxes_at(points: npt.ArrayLike, proposals: Proposals, size: Size) -> Proposa
             "give a box or a mask instead, or a higher limit"
         )
     chosen = order[holds.argmax(axis=1)]
-    return Proposals(boxes[chosen], proposals.scores[chosen], proposals.source)
+    return proposals.select(chosen)

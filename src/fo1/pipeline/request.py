@@ -4,7 +4,7 @@ Legend: N regions of one picture.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -43,6 +43,7 @@ class EncodedScene:
         image_size: (height, width) of the original picture.
         regions: (N, 4) float32, xyxy pixels of the original picture.
         proposal_scores: (N,) float32 in [0, 1]; 1 for boxes that the caller gave.
+        proposal_labels: N names that the proposer gave its boxes; None from proposers without names.
         proposer: who proposed the regions; "given" for boxes that the caller gave.
         proposed: whether the regions may be wrong or copies; False for boxes that the caller gave.
         tensors: what the model computed.
@@ -53,6 +54,7 @@ class EncodedScene:
     image_size: Size
     regions: Boxes
     proposal_scores: npt.NDArray[np.float32]
+    proposal_labels: tuple[str, ...] | None
     proposer: str
     proposed: bool
     tensors: SceneTensors
@@ -125,7 +127,6 @@ class Outcome:
         problems: one line for everything that could not be read.
         written: what the model wrote, markup included, one text per question; empty if it scored.
         scored_by: what the scores of the detections are.
-        evidence: every score that is known of the D detections, (D,) each; theirs is one of them.
     """
 
     detections: Detections
@@ -136,4 +137,15 @@ class Outcome:
     problems: tuple[str, ...] = ()
     written: tuple[str, ...] = ()
     scored_by: Score = "proposal"
-    evidence: Mapping[Score, npt.NDArray[np.float32]] = field(default_factory=dict)
+
+    @property
+    def evidence(self) -> Mapping[Score, npt.NDArray[np.float32]]:
+        """Every score that is known of the D detections, (D,) each; theirs is one of them."""
+        found, known = self.detections, dict[Score, npt.NDArray[np.float32]]()
+        if found.model_scores is not None:
+            known["token" if self.written else "head"] = found.model_scores
+        if found.proposal_scores is not None:
+            known["proposal"] = found.proposal_scores
+        if self.scored_by == "fusion":
+            known["fusion"] = found.scores
+        return known

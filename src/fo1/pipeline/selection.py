@@ -1,6 +1,6 @@
 """From the scores of a scene to its detections; the rules are those of `fo1.selection`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -35,19 +35,29 @@ def as_detections(
     labels: Sequence[str],
     regions: npt.NDArray[np.int64],
     scores: npt.NDArray[np.float32],
+    model_scores: npt.NDArray[np.float32],
 ) -> Detections:
-    """Return detections of regions of a scene."""
+    """Return detections of regions of a scene; the proposer's scores beside them if there is one."""
     return Detections(
         boxes=scene.regions[regions],
         labels=tuple(labels),
         scores=scores,
         regions=regions,
         image_size=scene.image_size,
+        proposal_scores=scene.proposal_scores[regions] if scene.proposed else None,
+        model_scores=model_scores,
         masks=None if scene.masks is None else scene.masks[regions],
     )
 
 
-def as_named(scene: EncodedScene, pairs: Sequence[tuple[str, int]]) -> Detections:
-    """Return regions that a text named by (label, region); their scores are those of the proposals."""
-    rows = np.array([region for _, region in pairs], dtype=np.int64)
-    return as_detections(scene, [label for label, _ in pairs], rows, scene.proposal_scores[rows])
+def as_named(scene: EncodedScene, chances: Mapping[tuple[str, int], float]) -> Detections:
+    """Return regions that a text named; their scores are those of the proposals.
+
+    Args:
+        scene: whose regions they are.
+        chances: by (label, region) the probability with which the region's token was written.
+    """
+    rows = np.array([region for _, region in chances], dtype=np.int64)
+    labels = [label for label, _ in chances]
+    written = np.minimum(np.array(list(chances.values()), np.float32).reshape(-1), 1)
+    return as_detections(scene, labels, rows, scene.proposal_scores[rows], written)

@@ -19,15 +19,16 @@ from fo1.imaging import ImageSource
 from fo1.pipeline.answering import answer
 from fo1.pipeline.request import Outcome, Request
 from fo1.pipeline.scene import CountResult, Scene, as_answer, as_count, as_regions
-from fo1.prompts import Detail, Task, as_queries
-from fo1.proposals import Proposer
+from fo1.prompts import QUERY_TASKS, Detail, Task, as_queries
 from fo1.proposals.base import DEFAULT_LIMIT
+from fo1.proposals.callables import ProposerLike, is_supervision
 from fo1.results import Answer, Detections, Proposals, RegionText
 
 One: TypeAlias = "ImageSource | Scene"
 Several: TypeAlias = "Iterable[One]"
 OneOrSeveral: TypeAlias = "One | Several"
-Boxes: TypeAlias = npt.ArrayLike | Proposals
+Boxes: TypeAlias = npt.ArrayLike | Proposals | Any
+"""(N, 4) xyxy, `Proposals`, or a `supervision.Detections`, which is not imported."""
 Texts: TypeAlias = tuple[RegionText, ...]
 Result = TypeVar("Result")
 
@@ -48,7 +49,7 @@ class EncodeOptions(TypedDict, total=False):
     """
 
     boxes: Boxes | Sequence[Boxes | None] | None
-    proposer: str | Proposer | None
+    proposer: ProposerLike | None
     limit: int
     batch_size: int
 
@@ -67,8 +68,9 @@ class Verbs(ABC):
         *,
         masks: Any = None,
         points: npt.ArrayLike | None = None,
-        proposer: str | Proposer | None = None,
+        proposer: ProposerLike | None = None,
         limit: int = DEFAULT_LIMIT,
+        queries: Sequence[str] = (),
     ) -> Scene:
         """Return the scene of one picture."""
 
@@ -273,7 +275,14 @@ class Verbs(ABC):
         return self._each(images, request, as_answer, options)
 
     @abstractmethod
-    def _encoded(self, image: One, boxes: Boxes | None = None, **options: Any) -> Scene:
+    def _encoded(
+        self,
+        image: One,
+        boxes: Boxes | None = None,
+        *,
+        queries: Sequence[str] = (),
+        **options: Any,
+    ) -> Scene:
         """Return the scene that a verb asks about: a scene as it is if no other regions are asked for."""
 
     @abstractmethod
@@ -297,10 +306,12 @@ class Verbs(ABC):
         size = options.get("batch_size", 1)
         if not isinstance(size, Integral) or size < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InputError(f"batch_size is {size!r}; give a whole number, 1 or more")
+        queries = request.queries if request.task in QUERY_TASKS else ()
         if isinstance(images, _ONE_PICTURE) or not isinstance(images, Iterable):
-            scene = self._encoded(cast("One", images), **_without(options, "batch_size"))
+            rest = _without(options, "batch_size")
+            scene = self._encoded(cast("One", images), queries=queries, **rest)
             return result(answer([scene], request)[0])
-        rest = _without(options, "batch_size", "boxes")
+        rest = {"queries": queries, **_without(options, "batch_size", "boxes")}
         pairs = _with_boxes(cast("Several", images), options.get("boxes"))
         results: list[Result] = []
         while chunk := list(islice(pairs, size)):
@@ -314,8 +325,9 @@ def _with_boxes(images: Several, boxes: Any) -> Iterator[tuple[One, Any]]:
     if boxes is None:
         return zip(images, repeat(None), strict=False)
     pictures = list(images)
-    count = 1 if isinstance(boxes, Proposals) else len(boxes)
-    if isinstance(boxes, Proposals) or count != len(pictures):
+    single = isinstance(boxes, Proposals) or is_supervision(boxes)
+    count = 1 if single else len(boxes)
+    if single or count != len(pictures):
         raise BoxError(
             f"got boxes for {count} pictures, but {len(pictures)} pictures; "
             "give one entry per picture"

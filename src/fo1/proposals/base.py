@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Integral
-from typing import Protocol
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +44,22 @@ class Proposer(Protocol):
         ...
 
 
+@runtime_checkable
+class Promptable(Protocol):
+    """A proposer that looks for what it is told in words."""
+
+    def prompted(self, names: Sequence[str]) -> Self:
+        """Return the same proposer, looking for these names."""
+        ...
+
+
+def prompted(proposer: Proposer, names: Sequence[str]) -> Proposer:
+    """Return the proposer told what is looked for; one that takes no words, or told none, as it is."""
+    if names and isinstance(proposer, Promptable):
+        return proposer.prompted(names)
+    return proposer
+
+
 def check_limit(limit: int) -> int:
     """Return the limit on the number of proposals.
 
@@ -63,6 +79,8 @@ def rank_and_dedupe(
     *,
     limit: int = DEFAULT_LIMIT,
     priority: npt.NDArray[np.float32] | None = None,
+    labels: Sequence[str] | None = None,
+    overlap: float = OVERLAP,
 ) -> Proposals:
     """Return the best boxes without near copies, best first; never none.
 
@@ -76,6 +94,8 @@ def rank_and_dedupe(
         source: goes into the result.
         limit: the most boxes to return.
         priority: (N,) the order in which boxes win, highest first; the scores if not given.
+        labels: N names.
+        overlap: above this IoU with a better box, a box is a copy of it.
     """
     clipped = clip_boxes(boxes, image_size)
     usable = np.flatnonzero((clipped[:, 2:] - clipped[:, :2] >= SMALLEST_SIDE).all(1))
@@ -87,19 +107,26 @@ def rank_and_dedupe(
     # What survives depends on better boxes only, so a short list that suffices is exact.
     for count in (4 * limit, CANDIDATES):
         best = candidates[:count]
-        kept = best[nms(clipped[best], rank[best], OVERLAP)[:limit]]
+        kept = best[nms(clipped[best], rank[best], overlap)[:limit]]
         if len(kept) == limit:
             break
-    return Proposals(clipped[kept], scores[kept], source)
+    named = None if labels is None else tuple(labels[int(row)] for row in kept)
+    return Proposals(clipped[kept], scores[kept], source, named)
 
 
-def take_turns(parts: Sequence[Proposals]) -> tuple[Boxes, npt.NDArray[np.float32]]:
-    """Return all boxes (N, 4) and scores (N,) in the order first of each, second of each, ..."""
-    turns = np.concatenate([np.arange(len(part)) for part in parts])
-    order = np.argsort(turns, kind="stable")
+def join(parts: Sequence[Proposals]) -> Proposals:
+    """Return the proposals of all parts, one part after another; what has no label among others is ""."""
+    named = any(part.labels is not None for part in parts)
+    labels = [name for part in parts for name in part.labels or ("",) * len(part)]
     boxes = np.concatenate([part.boxes for part in parts])
     scores = np.concatenate([part.scores for part in parts])
-    return boxes[order], scores[order]
+    return Proposals(boxes, scores, labels=tuple(labels) if named else None)
+
+
+def take_turns(parts: Sequence[Proposals]) -> Proposals:
+    """Return all proposals in the order first of each part, second of each, ..."""
+    turns = np.concatenate([np.arange(len(part)) for part in parts])
+    return join(parts).select(np.argsort(turns, kind="stable"))
 
 
 def unite(
@@ -113,9 +140,17 @@ def unite(
         source: goes into the result.
         limit: the most boxes to return.
     """
-    boxes, scores = take_turns(parts)
-    turns = -np.arange(len(boxes), dtype=np.float32)
-    return rank_and_dedupe(boxes, scores, image_size, source, limit=limit, priority=turns)
+    joined = take_turns(parts)
+    turns = -np.arange(len(joined), dtype=np.float32)
+    return rank_and_dedupe(
+        joined.boxes,
+        joined.scores,
+        image_size,
+        source,
+        limit=limit,
+        priority=turns,
+        labels=joined.labels,
+    )
 
 
 def whole_picture(image_size: Size, source: str) -> Proposals:

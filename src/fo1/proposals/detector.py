@@ -1,13 +1,11 @@
 """Boxes from small trained detectors whose class names are ignored.
 
-A box's score is the probability of its best class. The scores of different detectors do not mean
-the same, so the union takes turns instead of comparing them.
+A box's score is the probability of its best class.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from importlib.resources import as_file, files
 from importlib.resources.abc import Traversable
 from typing import Generic, TypeVar
@@ -20,13 +18,7 @@ from torch import Tensor, nn
 from fo1.errors import CheckpointError
 from fo1.models import nanodet, ssd
 from fo1.models.frames import Placement, letterbox, stretch
-from fo1.proposals.base import (
-    DEFAULT_LIMIT,
-    Proposer,
-    check_limit,
-    rank_and_dedupe,
-    unite,
-)
+from fo1.proposals.base import DEFAULT_LIMIT, check_limit, rank_and_dedupe
 from fo1.results import Proposals
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -121,32 +113,6 @@ class SSDProposer(DetectorProposer[ssd.SSDMobileNetV2]):
 
     def _detect(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         return self.model(pixels)
-
-
-class UnionProposer:
-    """Several proposers that take turns: everyone's best box, everyone's second, ...
-
-    Args:
-        proposers: at least one; their order breaks ties.
-        limit: the most boxes per picture.
-
-    Raises:
-        InputError: the limit is below 1.
-    """
-
-    def __init__(self, proposers: Sequence[Proposer], limit: int = DEFAULT_LIMIT) -> None:
-        self.proposers = tuple(proposers)
-        self.limit = check_limit(limit)
-
-    @property
-    def name(self) -> str:
-        """The proposers' names, joined by a plus sign."""
-        return "+".join(proposer.name for proposer in self.proposers)
-
-    def propose(self, image: Image.Image) -> Proposals:
-        """Return at most `limit` boxes, best rank first, each with the score its source gave it."""
-        parts = [proposer.propose(image) for proposer in self.proposers]
-        return unite(parts, (image.height, image.width), self.name, limit=self.limit)
 
 
 def read_weights(
