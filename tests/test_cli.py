@@ -18,6 +18,7 @@ from fo1 import __version__
 from fo1.cli.doctor import NANO_FILES, Check, examine, report
 from fo1.pipeline import FO1
 from tests import tiny
+from tests.tiny_detectors import save_detector
 
 SIZE = (140, 112)  # width, height
 KEYS = {
@@ -90,6 +91,40 @@ def test_proposed_boxes_name_their_source(quick: Any) -> None:
     assert 20 < len(row["regions"]) <= 100
     row = quick("read a.png --json").rows[0]
     assert len(row["regions"]) == 10
+
+
+def test_boxes_of_a_data_set_go_to_their_pictures(quick: Any, tmp_path: Path) -> None:
+    coco = {
+        "images": [{"id": 1, "file_name": "a.png"}, {"id": 2, "file_name": "b.png"}],
+        "categories": [{"id": 1, "name": "cat"}],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 29, 38]},
+            {"id": 2, "image_id": 2, "category_id": 1, "bbox": [3, 4, 20, 20]},
+        ],
+    }
+    (tmp_path / "coco.json").write_text(json.dumps(coco))
+    rows = quick("detect a.png b.png -q cat --boxes coco.json --json --threshold 0").rows
+    assert [row["regions"] for row in rows] == [[[1, 2, 30, 40]], [[3, 4, 23, 24]]]
+    assert [row["proposer"] for row in rows] == ["given", "given"]
+    assert "proposal_score" not in rows[0]["detections"][0]
+    (tmp_path / "a.txt").write_text("0 0.5 0.5 0.2 0.4 0.75\n")
+    (row,) = quick("detect a.png -q cat --boxes a.txt --json --threshold 0").rows
+    assert row["proposer"] == "a.txt"
+    assert row["detections"][0]["proposal_score"] == 0.75
+    done = quick("detect a.png -q cat --region 1 --boxes coco.json")
+    assert done.status == 2
+
+
+def test_a_detector_of_transformers_is_a_proposer(run: Any, tmp_path: Path) -> None:
+    save_detector(tmp_path / "detector", "rt_detr")
+    (row,) = run("detect a.png -q cat --proposer ./detector --json --threshold 0").rows
+    assert row["proposer"] == "./detector"
+    assert set(row["detections"][0]) == {
+        *("label", "box", "score", "region", "proposal_score", "model_score"),
+    }
+    done = run("detect a.png -q cat --proposer ./nothing")
+    assert done.status == 2
+    assert "unknown proposer './nothing'; choose one of: nanodet+ssd" in done.err
 
 
 def test_boxes_from_standard_input(quick: Any, monkeypatch) -> None:

@@ -1,5 +1,6 @@
 import json
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -102,6 +103,56 @@ def test_rows_are_plain_rounded_json() -> None:
     assert Detections.empty(SIZE).to_dicts() == []
 
 
+def told() -> Detections:
+    """Three detections of which it is known who said what."""
+    return replace(three(), proposal_scores=[0.5, 0.25, 0.75], model_scores=[0.1, 0.2, 0.3])
+
+
+def test_the_scores_of_proposer_and_model_stand_apart_and_go_along() -> None:
+    found = told()
+    kept = found[found.scores > 0.15]
+    assert kept.scores.tolist() == found.scores[:2].tolist()
+    assert kept.proposal_scores.tolist() == [0.5, 0.25]
+    assert kept.model_scores.tolist() == pytest.approx([0.1, 0.2])
+    assert (found[2].proposal_score, found[2].model_score) == pytest.approx((0.75, 0.3))
+    row = found.to_dicts()[1]
+    assert (row["score"], row["proposal_score"], row["model_score"]) == (0.2, 0.25, 0.2)
+    assert found != three()
+    assert found == told()
+    assert (three()[0].proposal_score, three().model_scores) == (None, None)
+
+
+def test_merging_keeps_the_scores_that_all_parts_know() -> None:
+    merged = Detections.merge([told(), Detections.empty(SIZE), told()[:1]])
+    assert merged.proposal_scores.tolist() == [0.5, 0.25, 0.75, 0.5]
+    assert Detections.merge([told(), three()]).proposal_scores is None
+    assert Detections.merge([Detections.empty(SIZE)]).model_scores is None
+
+
+@pytest.mark.parametrize("name", ["proposal_scores", "model_scores"])
+def test_known_scores_are_checked_like_others(name: str) -> None:
+    with pytest.raises(InputError, match="3 boxes but 1 scores"):
+        replace(three(), **{name: [0.5]})
+    with pytest.raises(InputError, match="score 1 is 2"):
+        replace(three(), **{name: [0.5, 2, 0]})
+
+
+def test_labels_of_proposals_go_along() -> None:
+    some = Proposals(np.eye(3, 4), [0.5, 0.2, 0.1], "file", ["cat", "cup", "dog"])
+    assert some.labels == ("cat", "cup", "dog")
+    kept = some.select(np.array([2, 0]))
+    assert (kept.labels, kept.scores.tolist(), kept.source) == (
+        ("dog", "cat"),
+        pytest.approx([0.1, 0.5]),
+        "file",
+    )
+    assert some.select(slice(2)).labels == ("cat", "cup")
+    assert some != replace(some, labels=None)
+    assert replace(some, labels=None).select(slice(1)).labels is None
+    with pytest.raises(InputError, match="3 boxes but 1 labels"):
+        replace(some, labels=("cat",))
+
+
 def test_proposals_check_and_compare() -> None:
     some = Proposals(np.array([[0, 0, 1, 1]], np.float32), np.array([0.5], np.float32), "file")
     assert len(some) == 1
@@ -125,10 +176,10 @@ def test_supervision_missing_names_the_install(monkeypatch: pytest.MonkeyPatch) 
 def test_supervision_there_and_back(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = SimpleNamespace(Detections=lambda **fields: SimpleNamespace(**fields))
     monkeypatch.setitem(sys.modules, "supervision", fake)
-    there = three().to_supervision()
+    there = told().to_supervision()
     assert there.class_id.tolist() == [0, 1, 0]
     assert there.data["class_name"].tolist() == ["cat", "cup", "cat"]
-    assert Detections.from_supervision(there, SIZE) == three()
+    assert Detections.from_supervision(there, SIZE) == told()
 
 
 def test_supervision_without_scores_or_names() -> None:

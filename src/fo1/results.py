@@ -254,8 +254,8 @@ class Detections:
             scores=np.concatenate([item.scores for item in items]),
             regions=np.concatenate([item.regions for item in items]),
             image_size=sizes[0],
-            proposal_scores=_joined([item.proposal_scores for item in items]),
-            model_scores=_joined([item.model_scores for item in items]),
+            proposal_scores=_joined([item.proposal_scores for item in items if len(item)]),
+            model_scores=_joined([item.model_scores for item in items if len(item)]),
             masks=Masks.merge(masks, sizes[0]) if whole else None,
         )
 
@@ -478,7 +478,7 @@ def _as_size(image_size: Sequence[int]) -> Size:
 
 def _joined(parts: Sequence[npt.NDArray[np.float32] | None]) -> npt.NDArray[np.float32] | None:
     known = [part for part in parts if part is not None]
-    return np.concatenate(known) if len(known) == len(parts) else None
+    return np.concatenate(known) if known and len(known) == len(parts) else None
 
 
 def _same(*pairs: tuple[npt.NDArray[Any] | None, npt.NDArray[Any] | None]) -> bool:
