@@ -3,12 +3,14 @@
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fo1.cli.arguments import build_parser, parse
 from fo1.evaluation.published import published
 from fo1.evaluation.tasks import TASKS, get_task
+from fo1.proposals import names
 
 ROOT = Path(__file__).parents[1]
 EVALUATION = (ROOT / "docs/evaluation.md").read_text(encoding="utf-8")
@@ -49,3 +51,21 @@ def test_the_overview_quotes_the_published_figures() -> None:
             if who.startswith("VLM-FO1"):
                 for value in figures.values():
                     assert f"{value:g}" in table or f"{value:.1f}" in table, (name, who, value)
+
+
+def test_the_python_of_proposals_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "docs/proposals.md").read_text(encoding="utf-8")
+    first, second = re.findall(r"```python\n(.*?)```", text, re.S)
+    monkeypatch.chdir(ROOT)
+    made: dict[str, Any] = {}
+    exec(first, made)
+    assert (made["scene"].proposer, made["scene"].proposal_labels) == ("mine", ("cup", "table"))
+    assert made["found"].labels == ("cup",)
+    exec(second, made)
+    assert made["best"].name == "nanodet+grid"
+    assert made["tiled"].name == "tiled nanodet"
+
+
+def test_every_proposer_is_told_of() -> None:
+    text = (ROOT / "docs/proposals.md").read_text(encoding="utf-8")
+    assert [name for name in names() if f"`{name}`" not in text] == []

@@ -14,7 +14,7 @@ from PIL import Image
 
 from fo1.errors import BoxError, InputError
 from fo1.proposals import FileProposer
-from fo1.proposals.from_file import parse_boxes
+from fo1.proposals.box_formats import read_box_bytes
 from tests.fuzz.budget import assert_one_line, fuzz
 from tests.fuzz.texts import HOSTILE
 
@@ -31,6 +31,18 @@ JSON = st.recursive(
     ),
     max_leaves=20,
 )
+ROWS = st.lists(NUMBERS, min_size=4, max_size=4)
+FIELDS = {
+    "boxes": st.one_of(JSON, st.lists(ROWS, max_size=3)),
+    **dict.fromkeys(("scores", "labels", "annotations", "images", "categories"), JSON),
+    "shapes": st.lists(
+        st.fixed_dictionaries({}, optional={"label": JSON, "points": JSON, "shape_type": JSON})
+    ),
+}
+RESULT = st.fixed_dictionaries(
+    {"bbox": st.one_of(JSON, ROWS)}, optional={"image_id": VALUES, "score": VALUES}
+)
+FORMATS = st.one_of(st.fixed_dictionaries({}, optional=FIELDS), st.lists(RESULT, max_size=3))
 ENCODINGS = st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32", "utf-16-le", "latin-1"])
 
 
@@ -56,13 +68,13 @@ def test_any_json_is_boxes_exactly_when_it_is_rows_of_four_numbers(
     data = json.dumps(value).encode(encoding, errors="replace")
     if is_boxes(value):
         expected = [[float(side) for side in row] for row in value]  # type: ignore[attr-defined]
-        boxes = parse_boxes(data, "b.json")
+        boxes = read_box_bytes(data, "b.json").of("").boxes
         assert boxes.shape == (len(expected), 4)
         assert boxes.dtype == np.float32
         np.testing.assert_array_equal(boxes, np.float32(expected).reshape(-1, 4))
         return
     with pytest.raises(InputError) as caught:
-        parse_boxes(data, "b.json")
+        read_box_bytes(data, "b.json")
     assert str(caught.value).startswith("b.json")
     assert_one_line(caught.value)
 
@@ -70,7 +82,8 @@ def test_any_json_is_boxes_exactly_when_it_is_rows_of_four_numbers(
 @st.composite
 def damaged(draw: st.DrawFn) -> bytes:
     """Return JSON with bytes changed, cut out or doubled."""
-    data = bytearray(json.dumps(draw(JSON)).encode(draw(ENCODINGS), errors="replace"))
+    value = draw(st.one_of(JSON, FORMATS))
+    data = bytearray(json.dumps(value).encode(draw(ENCODINGS), errors="replace"))
     for _ in range(draw(st.integers(0, 4))):
         place = draw(st.integers(0, len(data)))
         stop = place + draw(st.integers(0, 4))
@@ -87,7 +100,7 @@ def damaged(draw: st.DrawFn) -> bytes:
 @example(b'["\\ud800"]')
 def test_any_bytes_are_boxes_or_one_line(data: bytes) -> None:
     try:
-        boxes = parse_boxes(data, "b.json")
+        boxes = read_box_bytes(data, "b.json").of("").boxes
     except InputError as error:
         assert_one_line(error)
         return

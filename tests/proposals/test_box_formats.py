@@ -102,7 +102,7 @@ def test_folders_by_the_name_of_the_picture(tmp_path: Path) -> None:
     save(labelme / "a.json", LABELME)
     source = FileProposer(labelme)
     assert source.of("x/a.jpg", SIZE).labels == ("cat", "cup")
-    with pytest.raises(InputError, match="labelme has no boxes for 'b.jpg'"):
+    with pytest.raises(InputError, match=r"labelme has no boxes for 'b.jpg'"):
         source.of("b.jpg", SIZE)
 
 
@@ -113,7 +113,7 @@ def test_the_name_comes_with_the_picture(tmp_path: Path) -> None:
     source = FileProposer(save(tmp_path / "coco.json", COCO))
     for picture in (tmp_path / "a.jpg", Image.open(tmp_path / "a.jpg")):
         assert source.propose(load_image(load_image(picture))).boxes.tolist() == [BOX]
-    with pytest.raises(InputError, match="no boxes for a picture without a file name .*its path"):
+    with pytest.raises(InputError, match=r"no boxes for a picture without a file name .*its path"):
         source.propose(Image.new("RGB", SIZE[::-1]))
 
 

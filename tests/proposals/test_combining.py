@@ -1,5 +1,7 @@
 """Proposers made of proposers."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -113,9 +115,7 @@ def test_tiles_cover_the_picture_and_overlap(size, overlap: float) -> None:
     assert seen.min() >= 1
     for side in (0, 1):
         starts = sorted({tile[side] for tile in tiles})
-        assert all(
-            b - a <= 160 * (1 - overlap) + 1 for a, b in zip(starts, starts[1:], strict=False)
-        )
+        assert all(b - a <= 160 * (1 - overlap) + 1 for a, b in pairwise(starts))
     assert len(tiles) == len(set(tiles))
 
 
@@ -134,13 +134,13 @@ def test_wrong_use() -> None:
     fixed = Fixed([], [])
     with pytest.raises(InputError, match="no proposers to unite"):
         UnionProposer([])
-    with pytest.raises(InputError, match="overlap is 1.5; give a number from 0 to 1"):
+    with pytest.raises(InputError, match=r"overlap is 1.5; give a number from 0 to 1"):
         BestProposer(fixed, overlap=1.5)
     with pytest.raises(InputError, match="threshold is nan"):
         BestProposer(fixed, threshold=float("nan"))
     with pytest.raises(InputError, match="tile is 0 pixels"):
         TiledProposer(fixed, tile=0)
-    with pytest.raises(InputError, match="overlap is 0.95 of a tile; give 0.9 at most"):
+    with pytest.raises(InputError, match=r"overlap is 0.95 of a tile; give 0.9 at most"):
         TiledProposer(fixed, overlap=0.95)
     with pytest.raises(InputError, match="limit is 0"):
         TiledProposer(fixed, 0)

@@ -149,16 +149,18 @@ def test_too_many_or_no_names(folders) -> None:
 
 
 def test_what_is_no_detector_is_told(folders, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no config.json; give a folder with a detector"):
+    with pytest.raises(InputError, match=r"holds no config.json; give a folder with a detector"):
         get_proposer(str(tmp_path))
-    with pytest.raises(InputError, match="unknown proposer 'yolo.pt'; choose one of: .* hub id"):
+    with pytest.raises(InputError, match=r"unknown proposer 'yolo.pt'; choose one of: .* hub id"):
         get_proposer("yolo.pt")
     file = tmp_path / "config.json"
     file.write_text('{"model_type": "bert"}')
     with pytest.raises(CheckpointError, match="model_type 'bert', which is no detector"):
         get_proposer(str(tmp_path))
     file.write_text((folders["detr"] / "config.json").read_text())
-    with pytest.raises(CheckpointError, match="cannot load the detector .*; give a folder") as told:
+    with pytest.raises(
+        CheckpointError, match=r"cannot load the detector .*; give a folder"
+    ) as told:
         get_proposer(str(tmp_path))
     assert "\n" not in str(told.value)
     with pytest.raises(InputError, match="limit is 0"):
@@ -189,3 +191,5 @@ def test_a_picture_processor_without_a_fixed_size_is_told(folders, tmp_path: Pat
 def test_a_tiny_picture_and_a_grey_one(folders) -> None:
     proposer = load_detector(folders["rt_detr"])
     assert len(proposer.propose(Image.new("RGB", (3, 2)))) >= 1
+    grey = PICTURE.convert("L")
+    assert proposer.propose(grey) == proposer.propose(grey.convert("RGB"))

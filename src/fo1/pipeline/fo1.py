@@ -25,6 +25,7 @@ from fo1.pipeline.rows import PictureTensors
 from fo1.pipeline.scene import Scene
 from fo1.pipeline.side_by_side import Item, Result, side_by_side
 from fo1.pipeline.verbs import Boxes, One, Verbs
+from fo1.prompts import as_queries
 from fo1.proposals import Proposer, names
 from fo1.proposals.base import DEFAULT_LIMIT, prompted
 from fo1.proposals.callables import ProposerLike, as_proposals, is_supervision
@@ -133,7 +134,7 @@ class FO1(Verbs):
         *,
         proposer: ProposerLike | None = None,
         limit: int = DEFAULT_LIMIT,
-        queries: Sequence[str] = (),
+        queries: str | Sequence[str] = (),
     ) -> Proposals:
         """Return at most `limit` boxes that may hold something, best first.
 
@@ -153,11 +154,11 @@ class FO1(Verbs):
         picture: Image.Image,
         proposer: ProposerLike | None,
         limit: int,
-        queries: Sequence[str],
+        queries: str | Sequence[str],
         encoded: PictureTensors | None = None,
     ) -> tuple[Proposals, PictureTensors | None]:
         """Return boxes, and the encoded picture if there is one."""
-        chosen = prompted(self.get_proposer(proposer, limit), queries)
+        chosen = prompted(self.get_proposer(proposer, limit), as_queries(queries))
         if isinstance(chosen, OwnProposer):
             encoded = encoded or self.engine.see(picture)
             size = (picture.height, picture.width)
@@ -181,7 +182,7 @@ class FO1(Verbs):
         points: npt.ArrayLike | None = None,
         proposer: ProposerLike | None = None,
         limit: int = DEFAULT_LIMIT,
-        queries: Sequence[str] = (),
+        queries: str | Sequence[str] = (),
     ) -> Scene:
         """Return a scene; the picture is encoded once, whatever is asked afterwards.
 

@@ -56,7 +56,7 @@ class Scene(EncodedScene):
         the square root of match probability times proposal score, for given boxes the match
         probability itself; of proposed boxes with one label that overlap, the best stays. Other
         models write region numbers: the score is the proposal's, as in the published protocol,
-        and 1 for given boxes.
+        and 1 for given boxes. `Detections.proposal_scores` and `model_scores` keep what either said.
 
         A match probability depends a little on which other regions are in the scene, for the model
         reads them together: a region alone and the same among a hundred differed by 0.004 as a

@@ -21,14 +21,13 @@ from fo1.pipeline.request import Outcome, Request
 from fo1.pipeline.scene import CountResult, Scene, as_answer, as_count, as_regions
 from fo1.prompts import QUERY_TASKS, Detail, Task, as_queries
 from fo1.proposals.base import DEFAULT_LIMIT
-from fo1.proposals.callables import ProposerLike, is_supervision
+from fo1.proposals.callables import ProposerLike, SupervisionDetections, is_supervision
 from fo1.results import Answer, Detections, Proposals, RegionText
 
 One: TypeAlias = "ImageSource | Scene"
 Several: TypeAlias = "Iterable[One]"
 OneOrSeveral: TypeAlias = "One | Several"
-Boxes: TypeAlias = npt.ArrayLike | Proposals | Any
-"""(N, 4) xyxy, `Proposals`, or a `supervision.Detections`, which is not imported."""
+Boxes: TypeAlias = npt.ArrayLike | Proposals | SupervisionDetections
 Texts: TypeAlias = tuple[RegionText, ...]
 Result = TypeVar("Result")
 
@@ -70,7 +69,7 @@ class Verbs(ABC):
         points: npt.ArrayLike | None = None,
         proposer: ProposerLike | None = None,
         limit: int = DEFAULT_LIMIT,
-        queries: Sequence[str] = (),
+        queries: str | Sequence[str] = (),
     ) -> Scene:
         """Return the scene of one picture."""
 

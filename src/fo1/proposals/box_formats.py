@@ -83,7 +83,8 @@ def read_box_bytes(data: bytes, name: str, path: Path | None = None) -> BoxFile:
     if not isinstance(rows, dict):
         raise BoxError(f"{name} holds {_kind(rows)}, not a list; {_CURE}")
     if "shapes" in rows:
-        return BoxFile(name, _labelme(path or Path(name), data.decode("utf-8-sig"), name))
+        text = data.decode(json.detect_encoding(data), errors="surrogatepass")
+        return BoxFile(name, _labelme(path or Path(name), text, name))
     if "annotations" in rows and path is not None:
         return BoxFile(name, pictures=_coco(path, name))
     if "boxes" in rows:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeAlias, cast
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeAlias, TypeGuard, cast
 
 import numpy as np
 from PIL import Image
@@ -18,6 +18,28 @@ ProposingFunction: TypeAlias = Callable[[Image.Image], Any]
 
 ProposerLike: TypeAlias = str | Proposer | ProposingFunction
 """Whatever boxes may come from: a name, an object, or a function of a picture."""
+
+
+class SupervisionDetections(Protocol):
+    """What is used of a `supervision.Detections`, so that the package need not be there."""
+
+    @property
+    def xyxy(self) -> Any:
+        """(N, 4) pixels."""
+
+    @property
+    def confidence(self) -> Any:
+        """(N,), or None."""
+
+    @property
+    def class_id(self) -> Any:
+        """(N,), or None."""
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """Names among others, as `class_name`."""
+        ...
+
 
 _NEED = (
     "give a name such as 'grid', an object with a name and a method propose(image), "
@@ -87,7 +109,7 @@ def as_proposals(found: Any, source: str) -> Proposals:
     return Proposals(boxes, scores, source, labels)
 
 
-def is_supervision(found: Any) -> bool:
+def is_supervision(found: Any) -> TypeGuard[SupervisionDetections]:
     """Return whether an object is a `supervision.Detections`, told by what it holds."""
     return all(hasattr(found, part) for part in ("xyxy", "confidence", "class_id", "data"))
 

@@ -85,7 +85,9 @@ class TransformersProposer(ABC):
     def propose(self, image: Image.Image) -> Proposals:
         """Return at most `limit` boxes, best first; the whole picture if nothing was found."""
         taken = inspect.signature(self.model.forward).parameters
-        inputs = {key: value for key, value in self.pixels(image).items() if key in taken}
+        inputs = {
+            key: value for key, value in self.pixels(image.convert("RGB")).items() if key in taken
+        }
         with torch.inference_mode():
             shares, chances = self._find(inputs)
         longest = max(image.size)
