@@ -52,11 +52,12 @@ def test_a_function_is_a_proposer_everywhere(scoring: FO1) -> None:
 
 
 def test_labels_follow_the_order_of_regions(scoring: FO1, monkeypatch) -> None:
-    monkeypatch.setattr(scoring.engine.model.config, "region_order", "left_to_right")
-    given = Proposals(BOXES[::-1], [0.9, 0.8, 0.7], "test", ("c", "b", "a"))
+    monkeypatch.setattr(scoring.engine.model.config, "region_order", "area")
+    given = Proposals(BOXES, [0.9, 0.8, 0.7], "test", ("a", "b", "c"))
     scene = scoring.encode(PICTURE, proposer=lambda image: given)
-    assert scene.regions.tolist() == BOXES
-    assert scene.proposal_labels == ("a", "b", "c")
+    assert scene.regions.tolist() == [BOXES[1], BOXES[2], BOXES[0]]
+    assert scene.proposal_labels == ("b", "c", "a")
+    assert scene.proposal_scores.tolist() == pytest.approx([0.8, 0.7, 0.9])
 
 
 def test_verbs_tell_a_prompted_proposer_what_they_ask_for(scoring: FO1) -> None:

@@ -325,13 +325,13 @@ def _with_boxes(images: Several, boxes: Any) -> Iterator[tuple[One, Any]]:
         return zip(images, repeat(None), strict=False)
     pictures = list(images)
     single = isinstance(boxes, Proposals) or is_supervision(boxes)
-    count = 1 if single else len(boxes)
-    if single or count != len(pictures):
+    entries: Sequence[Any] = [boxes] if single else boxes
+    if single or len(entries) != len(pictures):
         raise BoxError(
-            f"got boxes for {count} pictures, but {len(pictures)} pictures; "
+            f"got boxes for {len(entries)} pictures, but {len(pictures)} pictures; "
             "give one entry per picture"
         )
-    return zip(pictures, boxes, strict=True)
+    return zip(pictures, entries, strict=True)
 
 
 def _without(options: EncodeOptions, *names: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from fo1.errors import InputError, short_name
 from fo1.geometry import as_boxes
+from fo1.imaging import TensorLike
 from fo1.proposals.base import Proposer
 from fo1.results import Proposals
 
@@ -87,8 +88,8 @@ def as_proposals(found: Any, source: str) -> Proposals:
     """Return proposals from whatever holds boxes.
 
     Args:
-        found: `Proposals`; a `supervision.Detections`; (N, 4) xyxy; or a tuple of boxes, scores and,
-            if wanted, labels. Boxes without scores have the score 1.
+        found: `Proposals`; a `supervision.Detections`; (N, 4) xyxy, also a tensor on any device; or a
+            tuple of boxes, scores and, if wanted, labels. Boxes without scores have the score 1.
         source: who proposed them, if they do not say.
 
     Raises:
@@ -104,6 +105,7 @@ def as_proposals(found: Any, source: str) -> Proposals:
     if isinstance(found, tuple) and len(found) in (2, 3) and _is_table(found[0]):
         found, scores, *rest = found
         labels = rest[0] if rest else None
+    found, scores = _off_device(found), _off_device(scores)
     boxes = as_boxes(found, where=f"boxes of '{short_name(source)}'")
     scores = np.ones(len(boxes), np.float32) if scores is None else scores
     return Proposals(boxes, scores, source, labels)
@@ -112,6 +114,11 @@ def as_proposals(found: Any, source: str) -> Proposals:
 def is_supervision(found: Any) -> TypeGuard[SupervisionDetections]:
     """Return whether an object is a `supervision.Detections`, told by what it holds."""
     return all(hasattr(found, part) for part in ("xyxy", "confidence", "class_id", "data"))
+
+
+def _off_device(value: Any) -> Any:
+    """Return a tensor as an array, anything else as it is."""
+    return value.detach().cpu().float().numpy() if isinstance(value, TensorLike) else value
 
 
 def _is_table(value: Any) -> bool:

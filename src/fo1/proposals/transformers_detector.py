@@ -102,7 +102,7 @@ class TransformersProposer(ABC):
             (image.height, image.width),
             self.name,
             limit=self.limit,
-            labels=[labels[number] for number in classes.tolist()],
+            labels=[labels[int(number)] for number in classes],
         )
 
     def _run(self, inputs: dict[str, Any]) -> Any:
@@ -121,7 +121,7 @@ class ClassProposer(TransformersProposer):
 
     def _labels(self) -> Sequence[str]:
         names: dict[int, str] = self.model.config.id2label or {}  # pyright: ignore[reportAssignmentType]
-        return [str(names.get(number, number)) for number in range(self.model.config.num_labels)]
+        return [str(names.get(number, number)) for number in range(len(names))]
 
     def _find(self, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
         outputs = self._run(inputs)
