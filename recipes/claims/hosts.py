@@ -1,4 +1,4 @@
-"""Tiny hosts of three families whose vision encoders begin at the cells of a frozen classifier's map.
+"""Tiny hosts of four families whose vision encoders begin at the cells of a frozen classifier's map.
 
 A cell takes the place of a patch of pixels, so each family's own vision encoder, connector and language model work as
 they always do, behind a map that was not learned in minutes. All of their own weights begin at random.
@@ -23,6 +23,7 @@ from transformers import (
     PreTrainedConfig,
     Qwen2_5_VLConfig,
     Qwen3_5Config,
+    Qwen3VLConfig,
 )
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
@@ -180,6 +181,27 @@ def _qwen3_5(text: dict[str, Any], tokens: dict[str, int]) -> PreTrainedConfig:
     )
 
 
+def _qwen3_vl(text: dict[str, Any], tokens: dict[str, int]) -> PreTrainedConfig:
+    rope = {
+        "rope_type": "default",
+        "rope_theta": 1e4,
+        "mrope_section": [4, 6, 6],
+        "mrope_interleaved": True,
+    }
+    vision = {
+        **QWEN_VISION,
+        "depth": VISION_LAYERS + 1,
+        "deepstack_visual_indexes": [*range(VISION_LAYERS)],
+        "num_position_embeddings": CELLS**2,
+    }
+    return Qwen3VLConfig(
+        text_config={**text, "head_dim": WIDTH // HEADS, "rope_parameters": rope},
+        vision_config=vision,
+        **tokens,
+        tie_word_embeddings=True,
+    )
+
+
 def _llava(text: dict[str, Any], tokens: dict[str, int]) -> PreTrainedConfig:
     vision = CLIPVisionConfig(
         hidden_size=WIDTH,
@@ -216,6 +238,7 @@ HOSTS = {
         stride=2,
     ),
     "qwen3_5": Host(_qwen3_5, _blocked_cells),
+    "qwen3_vl": Host(_qwen3_vl, _blocked_cells),
 }
 
 

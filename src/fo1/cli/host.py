@@ -1,6 +1,5 @@
 """What `fo1 doctor` says of the vision-language model inside a model, or of one that has no region tokens yet."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,30 +16,19 @@ def describe_host(folder: Path) -> str:
     Raises:
         FO1Error: the family is unknown, the files do not fit together, or there are no region tokens yet.
     """
-    from transformers import AutoConfig
-
-    from fo1.models import FO1Config, FO1Processor
-    from fo1.models.families import get_family
-    from fo1.models.processing import pillow_processor
-    from fo1.models.published.reading import is_published
+    from fo1.models import FO1Processor
+    from fo1.pipeline.hosts import is_host, read_host
     from fo1.pipeline.loading import load_config
 
-    kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
-    if kind == FO1Config.model_type or is_published(folder):
-        config = load_config(folder)
-        image_processor = FO1Processor.from_pretrained(folder).image_processor
-        return f"{_describe(config.vlm_config, image_processor)}; {_missing(config)}"
-    family = get_family(kind)
-    file = folder / "preprocessor_config.json"
-    if not file.is_file():
-        raise CheckpointError(f"{folder} lacks {file.name}; download it again")
-    config = AutoConfig.from_pretrained(folder)
-    stored = json.loads(file.read_text(encoding="utf-8"))
-    fitted = family.fit_image_processor(pillow_processor(stored), config)
-    raise CheckpointError(
-        f"{_describe(config, fitted)}; no region tokens yet: give it some with "
-        "FO1ForConditionalGeneration.from_vlm, see docs/families.md"
-    )
+    if is_host(folder):
+        config, image_processor = read_host(folder)
+        raise CheckpointError(
+            f"{_describe(config, image_processor)}; no region tokens yet: it gets and learns them with "
+            "fo1 train stage1 --model FOLDER, see docs/training.md"
+        )
+    config = load_config(folder)
+    image_processor = FO1Processor.from_pretrained(folder).image_processor
+    return f"{_describe(config.vlm_config, image_processor)}; {_missing(config)}"
 
 
 def _describe(config: Any, image_processor: Any) -> str:

@@ -27,7 +27,14 @@ from fo1.data.storage import RecordFile, write_records
 from fo1.errors import InputError
 from fo1.lexicon import Lexicon
 from fo1.models import FO1ForConditionalGeneration, FO1Processor
-from fo1.pipeline.loading import choose_device, find_model, load_config, load_lexicon
+from fo1.pipeline.hosts import add_regions, is_host, read_host
+from fo1.pipeline.loading import (
+    PACKAGED,
+    choose_device,
+    find_model,
+    load_config,
+    load_lexicon,
+)
 from fo1.pipeline.proposers import check_proposer
 from fo1.training.export import export, model_card, plot_losses
 from fo1.training.feature_cache import FeatureCache
@@ -112,10 +119,10 @@ def train(planned: Plan, out: TextIO, err: TextIO, interrupts: Interrupts) -> in
     """
     recipe, first = planned.recipe, int(os.environ.get("RANK", "0")) == 0
     begun = time.monotonic()
-    folder = find_model(recipe.model)
-    load = _loader(folder, recipe.sampling.order)
-    processor = FO1Processor.from_pretrained(folder)
-    lexicon = load_lexicon(folder)
+    given = find_model(recipe.model)
+    bare = is_host(given)
+    if bare:
+        read_host(given)  # fails before there is work
     sources, new = _records(planned, err, first)
     kept, held = hold_out(sources, recipe.held_out, recipe.seed)
     facts = {
@@ -133,6 +140,10 @@ def train(planned: Plan, out: TextIO, err: TextIO, interrupts: Interrupts) -> in
         pictures = write_coco(held, planned.out / HELD_OUT) if held else 0
         told = ", ".join(f"{len(records):,} of {name}" for name, records in kept.items())
         err.write(f"fo1: learning from {told} records; {pictures:,} pictures are held out\n")
+    folder = _with_regions(given, planned, err, first) if bare else given
+    load = _loader(folder, recipe.sampling.order)
+    processor = FO1Processor.from_pretrained(folder)
+    lexicon = load_lexicon(folder)
     config: Any = load_config(folder)
     collator = Collator(
         processor,
@@ -158,7 +169,7 @@ def train(planned: Plan, out: TextIO, err: TextIO, interrupts: Interrupts) -> in
                     err.write(f"fo1: {told}\n")
             return figures
 
-        given = Run(
+        work = Run(
             recipe=recipe,
             load=load,
             processor=processor,
@@ -170,7 +181,7 @@ def train(planned: Plan, out: TextIO, err: TextIO, interrupts: Interrupts) -> in
             callbacks=(_progress(progress, recipe),),
         )
         try:
-            model = run(given)
+            model = run(work)
         except KeyboardInterrupt as stop:
             reached = f"stopped after {progress.done} of {steps} steps"
             raise KeyboardInterrupt(
@@ -213,6 +224,17 @@ def _loader(folder: Path, order: str) -> Callable[[], FO1ForConditionalGeneratio
         return model
 
     return load
+
+
+def _with_regions(host: Path, planned: Plan, err: TextIO, first: bool) -> Path:
+    """Return the folder of the model that a host becomes, which lies in the folder of the run."""
+    folder = planned.out / "start"
+    if first and not folder.exists():
+        err.write(f"fo1: {host.name} gets region tokens and the auxiliary encoder of {PACKAGED}\n")
+        add_regions(host, folder, planned.recipe.seed)
+    while not folder.exists():  # another process makes it
+        time.sleep(0.2)
+    return folder
 
 
 def _records(planned: Plan, err: TextIO, first: bool) -> tuple[dict[str, RecordFile], list[Path]]:

@@ -7,9 +7,10 @@ from fo1.errors import InputError
 from fo1.training.recipe import Recipe
 from fo1.training.recipes.large import lora_1gpu, qwen2_5_vl_3b_8gpu
 from fo1.training.recipes.nano import nano
+from fo1.training.recipes.stage1 import stage1
 
 RECIPES: Mapping[str, Callable[[], Recipe]] = {
-    recipe.__name__: recipe for recipe in (nano, lora_1gpu, qwen2_5_vl_3b_8gpu)
+    recipe.__name__: recipe for recipe in (nano, stage1, lora_1gpu, qwen2_5_vl_3b_8gpu)
 }
 
 

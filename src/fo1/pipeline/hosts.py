@@ -1,0 +1,103 @@
+"""A folder with a host VLM, as its makers published it, becomes one with a model that has region tokens.
+
+The auxiliary encoder is the packaged model's, trained and frozen, with what belongs to it: its lexicon and the weights
+of its proposers. One of your own goes through `FO1ForConditionalGeneration.from_vlm`.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from transformers import AutoConfig, AutoTokenizer
+
+from fo1.errors import CheckpointError, InputError
+from fo1.models import FO1Config, FO1ForConditionalGeneration
+from fo1.models.families import get_family
+from fo1.models.processing import pillow_processor
+from fo1.models.published.reading import is_published
+from fo1.pipeline.loading import LEXICON_FILE, load_config, packaged_folder
+
+PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
+"""Where a host's image processor is described; the second holds it beside those of other inputs."""
+AUXILIARY = "region_encoder.auxiliary."
+
+
+def is_host(folder: Path) -> bool:
+    """Return whether a folder holds a host of a known family without region tokens.
+
+    Raises:
+        CheckpointError: its config cannot be read, or is of a family that is not known.
+    """
+    file = folder / "config.json"
+    try:
+        kind = json.loads(file.read_text(encoding="utf-8"))["model_type"]
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        raise CheckpointError(
+            f"{file} is not a model's config ({type(error).__name__}); give a complete checkpoint"
+        ) from error
+    if kind == FO1Config.model_type or is_published(folder):
+        return False
+    get_family(kind)
+    return True
+
+
+def read_host(folder: Path) -> tuple[Any, Any]:
+    """Return the config of a host's folder and its image processor, which fits it; no weights are read.
+
+    Raises:
+        CheckpointError: a file is missing, or describes no image processor.
+        InputError: the image processor does not suit the host.
+    """
+    config: Any = AutoConfig.from_pretrained(folder)
+    found = [folder / name for name in PROCESSOR_FILES if (folder / name).is_file()]
+    if not found:
+        raise CheckpointError(f"{folder} lacks {PROCESSOR_FILES[0]}; download it again")
+    stored = json.loads(found[0].read_text(encoding="utf-8"))
+    stored = stored.get("image_processor", stored)
+    if "image_processor_type" not in stored:
+        raise CheckpointError(f"{found[0]} describes no image processor; download it again")
+    family = get_family(config.model_type)
+    try:
+        return config, family.fit_image_processor(pillow_processor(stored), config)
+    except InputError as error:
+        raise InputError(f"{found[0]}: {error}") from error
+
+
+def add_regions(folder: Path, out: Path, seed: int = 0) -> None:
+    """Write the model that a host becomes, not trained yet, with its processor.
+
+    Args:
+        folder: of the host.
+        out: a new folder.
+        seed: of everything that is drawn.
+
+    Raises:
+        FO1Error: the host's files do not fit together, or are of a kind that is not known.
+    """
+    _, image_processor = read_host(folder)
+    packaged = packaged_folder()
+    model, processor = FO1ForConditionalGeneration.from_vlm(
+        folder,
+        tokenizer=AutoTokenizer.from_pretrained(folder),
+        image_processor=image_processor,
+        auxiliary_config=load_config(packaged).region_config.auxiliary_config,
+        seed=seed,
+    )
+    with safe_open(packaged / "model.safetensors", "pt") as stored:  # pyright: ignore[reportUnknownVariableType]
+        weights = {
+            name.removeprefix(AUXILIARY): stored.get_tensor(name)
+            for name in stored.keys()  # noqa: SIM118 - not a dict
+            if name.startswith(AUXILIARY)
+        }
+    model.region_encoder.auxiliary.load_state_dict(weights)
+    part = out.with_name(f"{out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    model.save_pretrained(part)
+    processor.save_pretrained(part)
+    shutil.copyfile(packaged / LEXICON_FILE, part / LEXICON_FILE)
+    for file in packaged.glob("*.safetensors"):
+        if not file.name.startswith("model"):  # of proposers
+            shutil.copyfile(file, part / file.name)
+    part.replace(out)
