@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from fo1.cli import main
 from tests import tiny
@@ -148,3 +150,41 @@ def test_pictures_inside_the_data_are_learned_from_and_held_out(
     assert "AP %" in json.loads(capsys.readouterr().out)["figures"]
     assert (out / "held_out/000001.png").exists()
     assert "drawn | 7" in (out / "README.md").read_text()
+
+
+def test_stage_1_is_one_recipe_for_hosts_of_three_families(
+    coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Random hosts as their makers would publish them; only the argument of --model changes."""
+    settings = ("stages.*.steps=2", "stages.*.batch=2", "proposer=grid", "bf16=false")
+    for family in ("qwen2_5_vl", "llava", "internvl"):
+        host, out = tmp_path / family, tmp_path / f"{family}-model"
+        tiny.save_host(family, host)
+        words = ["train", "stage1", "--data", str(coco), "--out", str(out), "--json"]
+        for setting in settings:
+            words += ["--set", setting]
+        assert main([*words, "--model", str(host)]) == 0
+        told = capsys.readouterr()
+        assert f"{family} gets region tokens" in told.err
+        assert {"AP %", "AP with names permuted (floor) %"} <= set(json.loads(told.out)["figures"])
+        rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+        assert [row["stage"] for row in rows] == ["alignment"] * 2
+        before, start, after = (_weights(folder) for folder in (host, out / "start", out))
+        for name, own in before.items():
+            assert torch.equal(after[f"vlm.{name}"][: len(own)], own), name
+        moved = {name.split(".")[0] for name in after if not torch.equal(after[name], start[name])}
+        assert {"region_encoder", "score_head"} <= moved
+        assert not any(torch.equal(after[n], start[n]) for n in after if "projector.0" in n)
+    detect = ["detect", str(coco / "1.png"), "-q", "zorp", "--model", str(out), "--json"]
+    assert main([*detect, "--proposer", "grid"]) == 0
+    capsys.readouterr()
+    assert main([*words, "--model", str(host)]) == 0  # nothing is left to learn
+    assert "gets region tokens" not in capsys.readouterr().err
+    (host / "preprocessor_config.json").unlink()
+    assert main([*words[:-1], "--out", str(tmp_path / "new"), "--model", str(host)]) == 2
+    assert "lacks preprocessor_config.json" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def _weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")

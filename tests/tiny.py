@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
+    AutoModelForImageTextToText,
     CLIPImageProcessorPil,
     CLIPVisionConfig,
     Florence2VisionConfig,
@@ -481,6 +482,15 @@ def plain_tokenizer() -> PreTrainedTokenizerFast:
     bytewise.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bytewise.decoder = decoders.ByteLevel()
     return PreTrainedTokenizerFast(tokenizer_object=bytewise, eos_token="</s>")
+
+
+def save_host(family: str, folder: Path) -> None:
+    """Write a host as its makers would: nothing in it knows of regions."""
+    torch.manual_seed(0)
+    host = AutoModelForImageTextToText.from_config(HOSTS[family].config())
+    host.save_pretrained(folder)
+    HOSTS[family].image_processor().save_pretrained(folder)
+    plain_tokenizer().save_pretrained(folder)
 
 
 def picture(width: int, height: int, seed: int = 0) -> Image.Image:

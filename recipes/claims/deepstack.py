@@ -1,5 +1,5 @@
-"""A Qwen3-VL host whose DeepStack reaches region tokens: they get, in the same early layers, the mean of what it adds to
-the picture's tokens in their boxes. Measured in docs/families.md; the package gives them nothing.
+"""A Qwen3-VL host whose DeepStack reaches region tokens: early layers add to them the mean of what they add to the
+picture's tokens in their boxes. Measured in docs/families.md; the package adds nothing to them.
 
 Legend: N regions, L early layers, D language width.
 """
@@ -26,12 +26,12 @@ class DeepRegions(FO1ForConditionalGeneration):
         """Return regions with L deep features (N, D) each."""
         host_boxes = args[1]
         regions = super().encode_regions(encoding, *args, **options)
-        stride = self.vlm.config.vision_config.patch_size * self.vlm.config.vision_config.spatial_merge_size
+        stride = (
+            self.vlm.config.vision_config.patch_size
+            * self.vlm.config.vision_config.spatial_merge_size
+        )
         pooled = [
-            [
-                pool_regions(as_map(layer, maps.frame, stride), boxes, stride, 7)
-                for layer in layers
-            ]
+            [pool_regions(as_map(layer, maps.frame, stride), boxes, stride, 7) for layer in layers]
             for layers, maps, boxes in zip(
                 encoding.host.deep, encoding.host.maps, host_boxes, strict=True
             )

@@ -1,15 +1,20 @@
 """The whole way on every host family: taken on, saved, loaded by its folder, asked."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText
 
+from fo1.errors import CheckpointError, FO1Error
 from fo1.models import FO1ForConditionalGeneration
 from fo1.models.families import FAMILIES
 from fo1.pipeline import FO1
+from fo1.pipeline.hosts import AUXILIARY, add_regions, is_host, read_host
+from fo1.pipeline.loading import packaged_folder
 from tests import tiny
 
 SIZE = (140, 112)
@@ -67,3 +72,77 @@ def test_ask(loaded: FO1) -> None:
     assert scene.ask("Where is <region1>?").text == answer.text
     assert set(answer.regions) <= {0, 1, 2}
     assert scene.describe([0, 2])
+
+
+def test_a_host_s_folder_becomes_a_model_that_sees_with_the_packaged_encoder(
+    tmp_path: Path,
+) -> None:
+    host, out = tmp_path / "host", tmp_path / "model"
+    tiny.save_host("smolvlm", host)
+    # As processors of several inputs keep it.
+    stored = json.loads((host / "preprocessor_config.json").read_text())
+    (host / "preprocessor_config.json").unlink()
+    (host / "processor_config.json").write_text(json.dumps({"image_processor": stored}))
+    assert is_host(host)
+    add_regions(host, out, seed=1)
+    assert not is_host(out)
+    model = FO1.from_pretrained(out, device="cpu")
+    own = model.engine.model.region_encoder.auxiliary.state_dict()
+    packaged = load_file(packaged_folder() / "model.safetensors")
+    for name, weights in own.items():
+        assert torch.equal(weights, packaged[f"{AUXILIARY}{name}"].to(weights)), name
+    assert model.engine.lexicon is not None
+    assert len(model.encode(tiny.picture(*SIZE)).detect(["cup"], threshold=0)) > 0
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "problem"),
+    [
+        ("config.json", "{}", "is not a model's config"),
+        ("config.json", "[", "is not a model's config"),
+        ("config.json", '{"model_type": "gpt2"}', "no adapter for host family 'gpt2'"),
+        ("preprocessor_config.json", None, "lacks preprocessor_config.json"),
+        ("preprocessor_config.json", "[", "describes no image processor"),
+        ("preprocessor_config.json", "[]", "describes no image processor"),
+        ("preprocessor_config.json", "{}", "describes no image processor"),
+        (
+            "preprocessor_config.json",
+            '{"image_processor_type": "Nobody"}',
+            "describes no image processor",
+        ),
+        (
+            "preprocessor_config.json",
+            '{"image_processor_type": "CLIPImageProcessor", "do_center_crop": true}',
+            "preprocessor_config.json: .*do_center_crop=False",
+        ),
+    ],
+)
+def test_a_host_that_cannot_be_taken_on_is_refused_by_its_file(
+    file: str, text: str | None, problem: str, tmp_path: Path
+) -> None:
+    tiny.save_host("llava", tmp_path)
+    if text is None:
+        (tmp_path / file).unlink()
+    else:
+        (tmp_path / file).write_text(text)
+    with pytest.raises(FO1Error, match=problem):
+        _take_on(tmp_path)
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "tokenizer.json"])
+def test_a_host_without_weights_or_tokenizer_is_refused(file: str, tmp_path: Path) -> None:
+    host = tmp_path / "host"
+    tiny.save_host("llava", host)
+    with pytest.raises(
+        CheckpointError, match="without region tokens; give it some with: fo1 train"
+    ):
+        FO1.from_pretrained(host)
+    (host / file).unlink()
+    with pytest.raises(CheckpointError, match="give a complete host"):
+        add_regions(host, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def _take_on(folder: Path) -> None:
+    assert is_host(folder)
+    read_host(folder)

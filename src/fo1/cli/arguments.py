@@ -80,6 +80,7 @@ _EXAMPLES = {
     TRAIN: """\
   fo1 train --data coco_folder --out out/mine                     nano learns the things of a COCO folder
   fo1 train nano --data yolo:my_data --out out/mine --set seed=3 --set "stages.*.steps=200"
+  fo1 train stage1 --model HOST --data coco_folder --out out/host   a VLM of any family gets region tokens
   fo1 train lora_1gpu --model FOLDER --data coco=coco --data general=conversations.json --out out/lora
   torchrun --nproc-per-node 8 -m fo1 train RECIPE --model FOLDER --data ... --out out/3b
   the same command again goes on where a run was stopped; recipes and data: docs/training.md""",

@@ -116,6 +116,7 @@ def _inspect(
     )
     from fo1.errors import ImageError
     from fo1.models import FO1Processor
+    from fo1.pipeline.hosts import is_host
     from fo1.pipeline.loading import find_model, load_config
     from fo1.training.recipe import change
     from fo1.training.recipes import get_recipe
@@ -125,6 +126,10 @@ def _inspect(
         recipe = replace(recipe, model=arguments.model)
     recipe = change(recipe, arguments.set or [])
     model = find_model(recipe.model)
+    if is_host(model):
+        raise InputError(
+            f"{short_name(str(model))} has no region tokens yet; give the folder 'start' that fo1 train makes of it"
+        )
     processor = FO1Processor.from_pretrained(model)
     repeat = load_config(model).repeat_regions
     records = _stored(arguments, kind, path, folder, err)

@@ -123,7 +123,9 @@ def add_train(parser: Parser) -> None:
     )
     _add_rows(parser)
     parser.add_argument(
-        "--model", metavar="NAME", help="begin with this model: nano, a folder or a hub id"
+        "--model",
+        metavar="NAME",
+        help="begin with this model, or host VLM: nano, a folder or a hub id",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     _add_debug(parser)

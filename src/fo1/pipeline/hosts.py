@@ -9,15 +9,22 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+from safetensors.torch import load_file
 from transformers import AutoConfig, AutoTokenizer
 
-from fo1.errors import CheckpointError, InputError
+from fo1.errors import CheckpointError, FO1Error, InputError
 from fo1.models import FO1Config, FO1ForConditionalGeneration
 from fo1.models.families import get_family
 from fo1.models.processing import pillow_processor
 from fo1.models.published.reading import is_published
-from fo1.pipeline.loading import LEXICON_FILE, load_config, packaged_folder
+from fo1.pipeline.loading import (
+    LEXICON_FILE,
+    LOADING_ERRORS,
+    load_config,
+    model_type,
+    packaged_folder,
+    reason,
+)
 
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 """Where a host's image processor is described; the second holds it beside those of other inputs."""
@@ -30,13 +37,7 @@ def is_host(folder: Path) -> bool:
     Raises:
         CheckpointError: its config cannot be read, or is of a family that is not known.
     """
-    file = folder / "config.json"
-    try:
-        kind = json.loads(file.read_text(encoding="utf-8"))["model_type"]
-    except (OSError, ValueError, TypeError, LookupError) as error:
-        raise CheckpointError(
-            f"{file} is not a model's config ({type(error).__name__}); give a complete checkpoint"
-        ) from error
+    kind = model_type(folder)
     if kind == FO1Config.model_type or is_published(folder):
         return False
     get_family(kind)
@@ -54,13 +55,15 @@ def read_host(folder: Path) -> tuple[Any, Any]:
     found = [folder / name for name in PROCESSOR_FILES if (folder / name).is_file()]
     if not found:
         raise CheckpointError(f"{folder} lacks {PROCESSOR_FILES[0]}; download it again")
-    stored = json.loads(found[0].read_text(encoding="utf-8"))
-    stored = stored.get("image_processor", stored)
-    if "image_processor_type" not in stored:
-        raise CheckpointError(f"{found[0]} describes no image processor; download it again")
-    family = get_family(config.model_type)
     try:
-        return config, family.fit_image_processor(pillow_processor(stored), config)
+        stored = json.loads(found[0].read_text(encoding="utf-8"))
+        image_processor = pillow_processor(stored.get("image_processor", stored))
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{found[0]} describes no image processor that transformers has on Pillow; download it again"
+        ) from error
+    try:
+        return config, get_family(config.model_type).fit_image_processor(image_processor, config)
     except InputError as error:
         raise InputError(f"{found[0]}: {error}") from error
 
@@ -78,20 +81,23 @@ def add_regions(folder: Path, out: Path, seed: int = 0) -> None:
     """
     _, image_processor = read_host(folder)
     packaged = packaged_folder()
-    model, processor = FO1ForConditionalGeneration.from_vlm(
-        folder,
-        tokenizer=AutoTokenizer.from_pretrained(folder),
-        image_processor=image_processor,
-        auxiliary_config=load_config(packaged).region_config.auxiliary_config,
-        seed=seed,
-    )
-    with safe_open(packaged / "model.safetensors", "pt") as stored:  # pyright: ignore[reportUnknownVariableType]
-        weights = {
-            name.removeprefix(AUXILIARY): stored.get_tensor(name)
-            for name in stored.keys()  # noqa: SIM118 - not a dict
-            if name.startswith(AUXILIARY)
-        }
-    model.region_encoder.auxiliary.load_state_dict(weights)
+    try:
+        model, processor = FO1ForConditionalGeneration.from_vlm(
+            folder,
+            tokenizer=AutoTokenizer.from_pretrained(folder),
+            image_processor=image_processor,
+            auxiliary_config=load_config(packaged).region_config.auxiliary_config,
+            seed=seed,
+        )
+    except FO1Error:
+        raise
+    except LOADING_ERRORS as error:
+        raise CheckpointError(
+            f"cannot load {folder} ({reason(error)}); give a complete host: weights, tokenizer, image processor"
+        ) from error
+    stored = load_file(packaged / "model.safetensors")
+    auxiliary = {n.removeprefix(AUXILIARY): w for n, w in stored.items() if n.startswith(AUXILIARY)}
+    model.region_encoder.auxiliary.load_state_dict(auxiliary)
     part = out.with_name(f"{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     model.save_pretrained(part)

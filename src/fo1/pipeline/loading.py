@@ -18,6 +18,7 @@ from fo1.garbage import collector_paused
 from fo1.lexicon import Lexicon
 from fo1.models import FO1Config, FO1ForConditionalGeneration, FO1Processor
 from fo1.models.bars import without_bars
+from fo1.models.families import FAMILIES
 from fo1.models.published.reading import PUBLISHED_MODEL_TYPE, is_published, published_config
 from fo1.pipeline.engine import Engine
 from fo1.pipeline.vocabulary import Vocabulary
@@ -32,7 +33,8 @@ _DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 _KINDS = f"'{FO1Config.model_type}' or '{PUBLISHED_MODEL_TYPE}'"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.gz"]
-_LOADING_ERRORS = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError)
+LOADING_ERRORS = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError)
+"""What the library raises where files of a model are missing or damaged."""
 
 
 def packaged_folder() -> Path:
@@ -132,9 +134,9 @@ def load_engine(
             vocabulary = _load_vocabulary(folder, model, processor, loaded)
     except CheckpointError:
         raise
-    except _LOADING_ERRORS as error:
+    except LOADING_ERRORS as error:
         raise CheckpointError(
-            f"cannot load {folder} ({_reason(error)}); give a complete checkpoint "
+            f"cannot load {folder} ({reason(error)}); give a complete checkpoint "
             f"of model_type {_KINDS}"
         ) from error
     if not isinstance(processor.tokenizer, PreTrainedTokenizerBase):
@@ -160,15 +162,29 @@ def load_lexicon(folder: Path) -> Lexicon | None:
     return Lexicon.load(file) if file.is_file() else None
 
 
-def _check_kind(folder: Path) -> None:
-    """Check that a folder is a checkpoint of ours; another would be read as one, and fail oddly."""
+def model_type(folder: Path) -> str:
+    """Return the kind of model that a folder's config names.
+
+    Raises:
+        CheckpointError: there is no such config.
+    """
     file = folder / "config.json"
     try:
-        kind = json.loads(file.read_text(encoding="utf-8"))["model_type"]
+        return json.loads(file.read_text(encoding="utf-8"))["model_type"]
     except (OSError, ValueError, TypeError, LookupError) as error:
         raise CheckpointError(
-            f"{file} is not a model's config ({_reason(error)}); give a complete checkpoint"
+            f"{file} is not a model's config ({reason(error)}); give a complete checkpoint"
         ) from error
+
+
+def _check_kind(folder: Path) -> None:
+    """Check that a folder is a checkpoint of ours; another would be read as one, and fail oddly."""
+    kind = model_type(folder)
+    if kind in FAMILIES and not is_published(folder):
+        raise CheckpointError(
+            f"{folder} holds a host of model_type '{kind}' without region tokens; "
+            f"give it some with: fo1 train stage1 --model {folder}"
+        )
     if kind not in (FO1Config.model_type, PUBLISHED_MODEL_TYPE):
         raise CheckpointError(
             f"{folder} holds a model of model_type '{kind}'; give one of model_type {_KINDS}"
@@ -200,6 +216,7 @@ def _load_vocabulary(
     return Vocabulary.load(file, processor, lexicon, model.config.score_config.evidence_sources)
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """Return what an error says, in one line that is not long."""
     words = " ".join(str(error).split()) or type(error).__name__
     return words if len(words) <= 160 else f"{words[:160]}..."

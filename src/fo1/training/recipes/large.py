@@ -33,7 +33,7 @@ def qwen2_5_vl_3b_8gpu() -> Recipe:
     """
     return Recipe(
         name="qwen2_5_vl_3b_8gpu",
-        about="the paper's two stages on 8 GPUs (torchrun; give --model, made by from_vlm)",
+        about="the paper's two stages on 8 GPUs (torchrun; give --model)",
         model="Qwen2.5-VL-3B-with-regions",
         stages=(
             alignment(steps=10_000, batch=128, rate=1e-3),  # unknown: steps, batch, rate

@@ -20,5 +20,4 @@ def stage1() -> Recipe:
         bf16=True,
         cache=True,
         proposer="nanodet+ssd",
-        workers=2,
     )
