@@ -12,6 +12,7 @@ import torch
 
 from fo1.geometry import box_iou
 from fo1.training import copying
+from tests import tiny
 from tests.recipes import importing
 
 PARTS = {"base": 1, "train": 2, "check": 1, "test": 1}
@@ -217,6 +218,94 @@ def test_a_training_ends_in_figures(folder: Path, options: dict[str, Any]) -> No
         assert 0 <= found[boxes]["f1@0.5"] <= 1
         assert 0 <= found[boxes]["presence auroc"] <= 1
     assert not own.run_of(training).out.exists()
+
+
+def test_stage_1_ends_in_a_row_of_the_families_table(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import families  # pyright: ignore[reportMissingImports]
+
+    for name, value in (("HOST_STEPS", 2), ("STEPS", 2), ("BATCH", 2), ("TEST", 1)):
+        monkeypatch.setattr(families, name, value)
+    families.run(families.host_run("qwen3_vl", folder))
+    before = families.learned_model(families.host_run("qwen3_vl", folder)).vlm.state_dict()
+    for deep in (False, True):
+        trial = families.Trial("qwen3_vl", deep=deep)
+        found = families.figures(trial, folder)
+        assert found == families.figures(trial, folder)  # read, not made again
+        assert all(
+            0 <= found[own][what] <= 1 for own in ("own", "exchanged") for what in found[own]
+        )
+        after = families.learned_model(families.stage1_run(trial, folder)).vlm.state_dict()
+        changed = {
+            name for name, weights in after.items() if not torch.equal(weights, before[name])
+        }
+        assert changed <= {"model.language_model.embed_tokens.weight", "lm_head.weight"}
+    row = families.report(["qwen3_vl"], folder).splitlines()[-1]
+    assert row.count("|") == 8
+
+
+def test_captions_say_what_lies_where(folder: Path) -> None:
+    import families  # pyright: ignore[reportMissingImports]
+    import scenes  # pyright: ignore[reportMissingImports]
+
+    seen = scenes.of_round("base", "noto", folder)
+    draw, told = families.Captions(seen, 0), set[str]()
+    for index in range(12):
+        sample = draw(index)
+        scene = next(one for one in seen if one.cells is sample.images[0].patches)
+        for dialogue in sample.dialogues:
+            ((place, answer),) = dialogue.turns
+            there = {
+                name
+                for name, (x1, y1, x2, y2) in zip(scene.names, scene.objects, strict=True)
+                if place == "all"
+                or (families.ROWS[int(1.5 * (y1 + y2))], families.COLUMNS[int(1.5 * (x1 + x2))])
+                == tuple(place.split())
+            }
+            assert answer == (", ".join(sorted(there)) or "None")
+            told.add(place)
+    assert len(told) > 5
+
+
+@torch.inference_mode()
+def test_deep_features_reach_region_tokens(folder: Path) -> None:
+    """Everything deep is 1 or 2, so the mean over any box is; the oracle hands both to the language model itself."""
+    import deepstack  # pyright: ignore[reportMissingImports]
+
+    model, processor = tiny.make_model("qwen3_vl"), tiny.make_processor("qwen3_vl")
+    for value, merger in enumerate(model.vlm.model.visual.deepstack_merger_list, 1):
+        merger.register_forward_hook(lambda *call, value=value: torch.full_like(call[-1], value))
+    batch = tiny.collate(processor, tiny.scene(84, 56, 2, seed=1), tiny.scene(56, 140, 1, seed=2))
+    mask = batch["attention_mask"]
+
+    def host_inputs() -> dict[str, Any]:
+        encoding = model.encode_images(batch)
+        regions = model.encode_regions(encoding, batch["auxiliary_boxes"], batch["host_boxes"])
+        return model.host_inputs(
+            batch["input_ids"], mask, None, encoding, regions, None, dict(batch)
+        )
+
+    host = host_inputs()
+    ids = batch["input_ids"]
+    image = ids == model.config.vlm_config.image_token_id
+    both = image | (ids == tiny.PLACEHOLDER)
+    tokens = torch.cat(list(host["mm_encoder_outputs"]["image"].pooler_output))
+    embeddings = host["inputs_embeds"].masked_scatter(image[..., None], tokens)
+    deep = [embeddings.new_full((int(both.sum()), tiny.WIDTH), value) for value in (1.0, 2.0)]
+    expected = model.vlm.model.language_model(
+        inputs_embeds=embeddings,
+        attention_mask=mask,
+        position_ids=host["position_ids"],
+        visual_pos_masks=both,
+        deepstack_visual_embeds=deep,
+    ).last_hidden_state
+    plain = model.vlm.base_model(**host).last_hidden_state
+    deepstack.reach_regions(model)
+    found = model.vlm.base_model(**host_inputs()).last_hidden_state
+    seen = mask.bool()
+    torch.testing.assert_close(found[seen], expected[seen], atol=1e-4, rtol=1e-4)
+    assert (found - plain)[ids == tiny.PLACEHOLDER].abs().max() > 0.1
 
 
 def test_tables_tell_what_holds(folder: Path) -> None:

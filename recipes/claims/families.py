@@ -2,6 +2,7 @@
 
     python recipes/claims/families.py --out OUT                     all
     python recipes/claims/families.py --out OUT --family llava      one
+    python recipes/claims/families.py --out OUT --deepstack         Qwen3-VL's deep features for region tokens, or nothing
 
 A host is trained first, as briefly as it has to be to know anything: to say what a picture shows, at all and where, and
 to look up, list and copy regions that look like words, without pictures. Then it is frozen and stage 1 begins. What is
@@ -24,6 +25,7 @@ from hosts import HOSTS, Copying, build_model, build_processor
 from measures import Asker, lists, naming
 from scenes import Seen, of_round, vocabulary
 from study import ARMS, BATCH
+from tables import Mean
 
 from fo1.data.sample import Dialogue, Sample
 from fo1.formats.beside import write_beside
@@ -41,6 +43,8 @@ HOST_STEPS, HOST_RATE = 400, 2e-3
 STEPS, RATE = 150, 2e-3
 TEST = 40
 """Scenes that are asked about."""
+SEEDS = range(5)
+"""Of pairs with and without deep features."""
 ROWS, COLUMNS = ("top", "middle", "bottom"), ("left", "centre", "right")
 PLACES = 3
 """Places of a picture that are asked about, besides all of it."""
@@ -205,16 +209,32 @@ def report(families: Sequence[str], out: Path) -> str:
     return table(header, rows)
 
 
+def report_deepstack(out: Path) -> str:
+    """Return what region tokens gain by deep features: five pairs that differ in nothing else, for two kinds of regions."""
+    rows = []
+    for arm in ("regions", "host only"):
+        pairs = [
+            [figures(Trial("qwen3_vl", arm, deep, seed), out)["own"] for deep in (False, True)]
+            for seed in SEEDS
+        ]
+        for what, label in (("naming", "regions named"), ("f1", "F1 of lists")):
+            plain, deep = ([pair[side][what] for pair in pairs] for side in (0, 1))
+            gains = [after - before for before, after in zip(plain, deep, strict=True)]
+            rows.append([arm, label, *(str(Mean.of(shares)) for shares in (plain, deep, gains))])
+    return table(("regions", "figure", "nothing", "deep features", "gain"), rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--family", choices=sorted(HOSTS), help="this one alone")
+    parser.add_argument("--deepstack", action="store_true", help="compare on qwen3_vl, and stop")
     args = parser.parse_args()
     torch.set_num_threads(1)
     families = (args.family,) if args.family else FAMILIES
-    for family in families:
+    for family in ("qwen3_vl",) if args.deepstack else families:
         run(host_run(family, args.out))
-    print(report(families, args.out))
+    print(report_deepstack(args.out) if args.deepstack else report(families, args.out))
 
 
 if __name__ == "__main__":
