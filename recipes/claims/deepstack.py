@@ -1,5 +1,5 @@
 """A Qwen3-VL host whose DeepStack reaches region tokens: early layers add to them the mean of what they add to the
-picture's tokens in their boxes. Measured in docs/families.md; the package adds nothing to them.
+picture's tokens in their boxes. The package adds nothing to them; `families.py --deepstack` compares.
 
 Legend: N regions, L early layers, D language width.
 """
@@ -31,7 +31,7 @@ class DeepRegions(FO1ForConditionalGeneration):
             * self.vlm.config.vision_config.spatial_merge_size
         )
         pooled = [
-            [pool_regions(as_map(layer, maps.frame, stride), boxes, stride, 7) for layer in layers]
+            [mean_in_boxes(as_map(layer, maps.frame, stride), boxes, stride) for layer in layers]
             for layers, maps, boxes in zip(
                 encoding.host.deep, encoding.host.maps, host_boxes, strict=True
             )
@@ -53,6 +53,13 @@ def as_map(tokens: Tensor, frame: tuple[int, int], stride: int) -> Tensor:
     """Return (D, H, W) of a picture's tokens (H W, D), rows first."""
     width = frame[0] // stride
     return tokens.reshape(-1, width, tokens.shape[-1]).permute(2, 0, 1)
+
+
+def mean_in_boxes(features: Tensor, boxes: Tensor, stride: int) -> Tensor:
+    """Return the mean of a map (D, H, W) in boxes (N, 4), without the zeros that thin boxes read beyond its border."""
+    whole = torch.cat([features, torch.ones_like(features[:1])])
+    pooled = pool_regions(whole, boxes, stride, 7)
+    return pooled[:, :-1] / pooled[:, -1:]
 
 
 def reach_regions(model: FO1ForConditionalGeneration) -> None:

@@ -1,8 +1,8 @@
-"""Stage 1 on hosts of several families, by one recipe with one argument changed: the table of docs/families.md.
+"""Stage 1 on hosts of several families, by one recipe with one argument changed.
 
     python recipes/claims/families.py --out OUT                     all
     python recipes/claims/families.py --out OUT --family llava      one
-    python recipes/claims/families.py --out OUT --deepstack         Qwen3-VL's deep features for region tokens, or nothing
+    python recipes/claims/families.py --out OUT --deepstack         deep features for region tokens, or nothing
 
 A host is trained first, as briefly as it has to be to know anything: to say what a picture shows, at all and where, and
 to look up, list and copy regions that look like words, without pictures. Then it is frozen and stage 1 begins. What is
@@ -210,7 +210,7 @@ def report(families: Sequence[str], out: Path) -> str:
 
 
 def report_deepstack(out: Path) -> str:
-    """Return what region tokens gain by deep features: five pairs that differ in nothing else, for two kinds of regions."""
+    """Return what region tokens gain by deep features: pairs that differ in nothing else, for two kinds of regions."""
     rows = []
     for arm in ("regions", "host only"):
         pairs = [
