@@ -14,7 +14,7 @@ from fo1.formats.masks import as_masks
 from fo1.geometry import Size, as_points, box_area, check_boxes
 from fo1.masks import Masks
 from fo1.pipeline.request import GIVEN
-from fo1.proposals import as_proposals
+from fo1.proposals.callables import as_proposals, is_supervision
 from fo1.results import Proposals
 
 
@@ -22,7 +22,7 @@ def given_regions(boxes: Any, masks: Any, size: Size) -> tuple[Proposals, Masks 
     """Return the regions that a caller gives, checked: their boxes with scores, and their masks if there are any.
 
     Args:
-        boxes: whatever `as_proposals` takes; None for the boxes around the masks.
+        boxes: (N, 4) xyxy pixels, `Proposals` or `supervision.Detections`; None for the boxes around the masks.
         masks: whatever `as_masks` takes; None where boxes count as a whole.
         size: (height, width) of the picture.
 
@@ -33,8 +33,12 @@ def given_regions(boxes: Any, masks: Any, size: Size) -> tuple[Proposals, Masks 
     read = None if masks is None else as_masks(masks, size)
     if boxes is None:
         boxes = Masks((), size).boxes() if read is None else read.boxes()
-    given = as_proposals(boxes, GIVEN)
-    found = replace(given, boxes=check_boxes(given.boxes, size))
+    if isinstance(boxes, Proposals) or is_supervision(boxes):
+        given = as_proposals(boxes, GIVEN)
+        found = replace(given, boxes=check_boxes(given.boxes, size))
+    else:
+        checked = check_boxes(boxes, size)
+        found = Proposals(checked, np.ones(len(checked), np.float32), GIVEN)
     if read is not None and len(read) != len(found):
         raise InputError(f"got {len(found)} boxes but {len(read)} masks; give one mask a box")
     found.boxes.flags.writeable = found.scores.flags.writeable = False

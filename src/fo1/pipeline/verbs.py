@@ -325,7 +325,7 @@ def _with_boxes(images: Several, boxes: Any) -> Iterator[tuple[One, Any]]:
         return zip(images, repeat(None), strict=False)
     pictures = list(images)
     single = isinstance(boxes, Proposals) or is_supervision(boxes)
-    entries: Sequence[Any] = [boxes] if single else boxes
+    entries = cast("Sequence[Any]", [boxes] if single else boxes)
     if single or len(entries) != len(pictures):
         raise BoxError(
             f"got boxes for {len(entries)} pictures, but {len(pictures)} pictures; "
