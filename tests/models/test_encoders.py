@@ -56,7 +56,6 @@ KINDS: dict[str, tuple[Any, tuple[float, ...], float]] = {
     "dinov2": (lambda: hf.Dinov2Config(**VIT, image_size=56, patch_size=14), (3.5, 7, 14, 28), 0.5),
     "dinov3_vit": (lambda: hf.DINOv3ViTConfig(**VIT, **MLP), FOUR, 0.5),
     "dinov3_convnext": (lambda: hf.DINOv3ConvNextConfig(**STAGES), FOUR, 0.5),
-    "convnext": (lambda: hf.ConvNextConfig(**STAGES), FOUR, 0.5),
     "swin": (lambda: hf.SwinConfig(**HEADS, window_size=4, image_size=64), FOUR, 0.5),
     "resnet": (
         lambda: hf.ResNetConfig(**STAGES, embedding_size=8, layer_type="basic"),

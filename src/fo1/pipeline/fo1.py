@@ -28,7 +28,7 @@ from fo1.pipeline.verbs import Boxes, One, Verbs
 from fo1.prompts import as_queries
 from fo1.proposals import Proposer, names
 from fo1.proposals.base import DEFAULT_LIMIT, prompted
-from fo1.proposals.callables import ProposerLike, is_supervision
+from fo1.proposals.callables import ProposerLike, as_proposals, is_supervision
 from fo1.proposals.own import OwnProposer
 from fo1.results import Proposals
 
