@@ -186,10 +186,21 @@ def test_stage_1_is_one_recipe_for_hosts_of_three_families(
     capsys.readouterr()
     assert main([*words, "--model", str(host)]) == 0  # nothing is left to learn
     assert "gets region tokens" not in capsys.readouterr().err
+
+
+def test_a_host_that_lacks_a_file_is_refused_before_there_is_work(
+    coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host, out = tmp_path / "host", tmp_path / "new"
+    tiny.save_host("llava", host)
     (host / "preprocessor_config.json").unlink()
-    assert main([*words[:-1], "--out", str(tmp_path / "new"), "--model", str(host)]) == 2
-    assert "lacks preprocessor_config.json" in capsys.readouterr().err
-    assert not (tmp_path / "new").exists()
+    words = ["train", "stage1", "--data", str(coco), "--out", str(out), "--model", str(host)]
+    assert main(words) == 2
+    assert "host lacks preprocessor_config.json" in capsys.readouterr().err
+    assert not out.exists()
+    looked = ["data", "inspect", str(coco), "--out", str(out), "--model", str(host)]
+    assert main(looked) == 2
+    assert "host has no region tokens yet" in capsys.readouterr().err
 
 
 def _weights(folder: Path) -> dict[str, torch.Tensor]:

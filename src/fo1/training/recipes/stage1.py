@@ -16,8 +16,9 @@ def stage1() -> Recipe:
         model="Qwen/Qwen2.5-VL-3B-Instruct",
         stages=(alignment(steps=1000, batch=16),),
         sampling=Sampling(variants=2),
-        micro_batch=2,
+        micro_batch=1,
         bf16=True,
+        gradient_checkpointing=True,
         cache=True,
         proposer="nanodet+ssd",
     )
