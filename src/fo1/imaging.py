@@ -86,7 +86,7 @@ def load_image(source: ImageSource) -> Image.Image:
     if isinstance(source, bytes | bytearray | memoryview):
         return _from_stream(io.BytesIO(source), f"the data ({len(source)} bytes)")
     if isinstance(source, str) and source[:5].lower() == "data:":
-        return _from_stream(io.BytesIO(_decode_data_url(source)), "the data URL")
+        return _from_stream(io.BytesIO(decode_data_url(source)), "the data URL")
     if isinstance(source, str | os.PathLike):
         return _named(_from_path(source), os.fsdecode(source))
     if isinstance(source, TensorLike):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -155,7 +155,12 @@ def _from_stream(stream: BinaryIO, name: str) -> Image.Image:
         raise _damaged(name, error) from error
 
 
-def _decode_data_url(url: str) -> bytes:
+def decode_data_url(url: str) -> bytes:
+    """Return the bytes that a picture's data URL holds.
+
+    Raises:
+        ImageError: it is none, or its base64 is damaged.
+    """
     head = _DATA_URL.match(url)
     if head is None or (head[1] and not head[1].lower().startswith("image/")):
         raise ImageError(

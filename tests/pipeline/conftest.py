@@ -28,7 +28,7 @@ def record(monkeypatch: pytest.MonkeyPatch, *texts: str) -> list[Row]:
     rows: list[Row] = []
     left = iter(texts)
 
-    def generate(self: Engine, given: list[Row]) -> list[Text]:
+    def generate(self: Engine, given: list[Row], most: int | None = None) -> list[Text]:
         rows.extend(given)
         return [Text(next(left)) for _ in given]
 

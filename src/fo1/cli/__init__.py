@@ -17,6 +17,7 @@ from fo1.cli.arguments import (
     DATA,
     DOCTOR,
     EVAL,
+    SERVE,
     TRAIN,
     VERIFY,
     Arguments,
@@ -88,6 +89,8 @@ def _finished(words: Sequence[str], out: TextIO, interrupts: Interrupts) -> int:
 
 def _run(words: Sequence[str], out: TextIO, interrupts: Interrupts) -> int:
     arguments = parse(build_parser(), words)
+    if arguments.command == SERVE:
+        return _serve(arguments)
     silence = nullcontext() if arguments.debug else quiet()
     # Whatever a library prints must not reach a reader of JSON.
     with redirect_stdout(sys.stderr), silence:
@@ -152,6 +155,13 @@ def _data(arguments: Arguments, out: TextIO, interrupts: Interrupts) -> int:
     from fo1.cli.data import data
 
     return FAILED if data(arguments, out, sys.stderr, interrupts) else OK
+
+
+def _serve(arguments: Arguments) -> int:
+    from fo1.cli.serve import serve
+
+    serve(arguments)  # logs go to stderr, and nothing goes to stdout
+    return OK
 
 
 def _fail(message: str, status: int, words: Sequence[str]) -> int:

@@ -14,6 +14,8 @@ from fo1.cli.options import (
     add_data,
     add_doctor,
     add_eval,
+    add_model_options,
+    add_serve,
     add_task,
     add_train,
     add_verify,
@@ -28,7 +30,8 @@ CONVERT = "convert"
 EVAL = "eval"
 TRAIN = "train"
 DATA = "data"
-WITHOUT_PICTURES = (DOCTOR, VERIFY, CONVERT, EVAL, TRAIN, DATA)
+SERVE = "serve"
+WITHOUT_PICTURES = (DOCTOR, VERIFY, CONVERT, EVAL, TRAIN, DATA, SERVE)
 
 _ABOUT = {
     Task.DETECT: "find everything that the queries name",
@@ -89,6 +92,10 @@ _EXAMPLES = {
   fo1 data inspect yolo:my_data --out out/seen --recipe nano --set sampling.jitter=0 --count 20
   fo1 data audit coco_folder --out out/doubts           labels that are likely wrong, with pictures
   fo1 data convert coco:my_data records.jsonl --max-bad 0.2""",
+    SERVE: """\
+  fo1 serve                                             nano at http://127.0.0.1:8000
+  fo1 serve --model ./my-model --port 9000 --api-key-file keys.txt --limit seconds=30 --limit batch=16
+  requests and answers: docs/serving.md""",
 }
 
 _STATUS = """\
@@ -142,6 +149,11 @@ class Arguments(argparse.Namespace):
     recipe: str | None
     count: int
     embed: bool
+    host: str
+    port: int
+    api_key_file: str | None
+    remote_pictures: bool
+    limits: list[str] | None
 
 
 def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> Arguments:
@@ -196,6 +208,7 @@ def build_parser() -> Parser:
     add_eval(_add_command(commands, EVAL, "measure a model on a benchmark"))
     add_train(_add_command(commands, TRAIN, "teach a model your data"))
     add_data(_add_command(commands, DATA, "look at a data set, find its errors, convert it"))
+    add_serve(_add_command(commands, SERVE, "answer over HTTP, also in the shape of OpenAI's API"))
     return parser
 
 

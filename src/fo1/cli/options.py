@@ -2,14 +2,17 @@
 
 import argparse
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any, NoReturn
 
 from fo1.data.converters import CONVERTERS
 from fo1.errors import InputError, short_name
 from fo1.prompts import REGION_TASKS, Task
 from fo1.proposals import DETECTOR_HELP, names
+from fo1.serving.limits import Limits
 
 SEPARATOR = ";"
+LIMITS = ", ".join(f"{field.name} ({field.default})" for field in fields(Limits))
 
 
 class Parser(argparse.ArgumentParser):
@@ -97,6 +100,35 @@ def add_eval(parser: Parser) -> None:
     )
     add_model_options(parser)
     parser.add_argument("--json", action="store_true", help="print the summary as one JSON object")
+
+
+def add_serve(parser: Parser) -> None:
+    """Add what `fo1 serve` takes."""
+    parser.add_argument(
+        "--host", metavar="ADDRESS", default="127.0.0.1", help="where to listen (127.0.0.1)"
+    )
+    parser.add_argument(
+        "--port", metavar="N", type=_number(int, 0, 65535), default=8000, help="of it (8000)"
+    )
+    parser.add_argument(
+        "--api-key-file", metavar="FILE", help="keys that clients must send one of, one a line"
+    )
+    parser.add_argument(
+        "--remote-pictures",
+        action="store_true",
+        help="fetch pictures from http(s) URLs, of public addresses alone (off)",
+    )
+    parser.add_argument(
+        "--limit",
+        dest="limits",
+        metavar="NAME=N",
+        action="append",
+        help=f"change a bound, repeat it for several: {LIMITS}; see docs/serving.md",
+    )
+    parser.add_argument(
+        "--proposer", metavar="NAME", help=f"where boxes come from: {', '.join(names())}"
+    )
+    add_model_options(parser)
 
 
 def add_train(parser: Parser) -> None:

@@ -1,52 +1,16 @@
 """Rows: what a picture gives, as JSON and as a table."""
 
-from __future__ import annotations
-
 import json
 import traceback
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
+from collections.abc import Sequence
+from typing import Any, TextIO, TypeAlias
 
 from fo1.cli.job import Job
 from fo1.errors import FO1Error, short_name
-from fo1.prompts import REGION_TASKS, Task
-
-if TYPE_CHECKING:  # failures are told without torch
-    from fo1.pipeline import Outcome, Scene
+from fo1.prompts import REGION_TASKS
 
 Row: TypeAlias = dict[str, Any]
 """One picture's result or failure, ready for JSON."""
-
-
-def result_row(
-    image: str, task: Task, scene: Scene, outcome: Outcome, seconds: Mapping[str, float]
-) -> Row:
-    """Return the row of a picture; boxes in pixels of the original picture, two decimals.
-
-    Args:
-        image: as it was typed.
-        task: what was asked.
-        scene: the picture.
-        outcome: what came back.
-        seconds: time for load (reading the picture and, in the first row, the model), propose,
-            encode, answer.
-    """
-    height, width = scene.image_size
-    return {
-        "image": image,
-        "width": width,
-        "height": height,
-        "model": scene.engine.name,
-        "proposer": scene.proposer,
-        "task": str(task),
-        "regions": [[round(float(side), 2) for side in box] for box in scene.regions],
-        "detections": outcome.detections.to_dicts(),
-        "texts": [{"region": said.region, "text": said.text} for said in outcome.texts],
-        "text": outcome.text,
-        "count": outcome.count,
-        "problems": list(outcome.problems),
-        "seconds": {name: round(value, 4) for name, value in seconds.items()},
-    }
 
 
 def failure(job: Job, image: str, error: Exception, err: TextIO) -> Row:

@@ -8,11 +8,12 @@ from PIL import Image
 
 from fo1.cli.interrupts import Interrupts
 from fo1.cli.job import Job
-from fo1.cli.output import Row, emit, failure, result_row
+from fo1.cli.output import Row, emit, failure
 from fo1.cli.progress import Progress
 from fo1.imaging import load_image
 from fo1.pipeline import FO1, Outcome, Request, Scene
 from fo1.pipeline.answering import MOST_UNNAMED
+from fo1.pipeline.json_row import json_row
 from fo1.prompts import QUERY_TASKS, REGION_TASKS
 from fo1.proposals.base import DEFAULT_LIMIT
 from fo1.results import Detections
@@ -100,7 +101,7 @@ def _answer(
     seconds["encode"] = watch.lap()
     outcome = scene.answer(request)
     seconds["answer"] = watch.lap()
-    row = result_row(job.images[number], job.task, scene, outcome, seconds)
+    row = json_row(job.images[number], job.task, scene, outcome, seconds)
     if job.targets[number] is None:
         return row, None
     return row, draw(picture, _to_draw(scene, outcome), show_scores=not outcome.texts)

@@ -52,12 +52,12 @@ def answer_each(asked: Sequence[tuple[EncodedScene, Request]]) -> list[Outcome]:
     for place, (scene, request) in enumerate(asked):
         if request.task in QUERY_TASKS and not len(scene):
             outcomes[place] = _nothing(scene, request)
-        elif request.task in QUERY_TASKS and scene.engine.has_score_head:
-            matched.setdefault(request, []).append(place)
-        elif naming.answers_by_names(scene, request):
-            outcomes[place] = _by_names(scene, request)
-        else:
+        elif is_written(request, scene.engine):
             written.append(place)
+        elif request.task in QUERY_TASKS:
+            matched.setdefault(request, []).append(place)
+        else:
+            outcomes[place] = _by_names(scene, request)
     for request, places in matched.items():
         found = _match([asked[place][0] for place in places], request)
         outcomes |= zip(places, found, strict=True)
@@ -65,6 +65,12 @@ def answer_each(asked: Sequence[tuple[EncodedScene, Request]]) -> list[Outcome]:
     for place, texts in zip(written, said, strict=True):
         outcomes[place] = _read(*asked[place], texts)
     return [outcomes[place] for place in range(len(asked))]
+
+
+def is_written(request: Request, engine: Engine) -> bool:
+    """Return whether the language model writes what is asked; else the score head or a list of names answers."""
+    scored = request.task in QUERY_TASKS and engine.has_score_head
+    return not scored and not naming.answers_by_names(engine, request)
 
 
 def named_regions(scene: EncodedScene, request: Request) -> tuple[int, ...]:
@@ -83,13 +89,24 @@ def named_regions(scene: EncodedScene, request: Request) -> tuple[int, ...]:
     return tuple(range(len(scene)))
 
 
-def reply(chat: Chat, engine: Engine) -> Reply:
-    """Return what the model says next in a chat, and where the regions lie that it names.
+def reply_each(
+    chats: Sequence[Chat], engine: Engine, max_new_tokens: int | None = None
+) -> list[Reply]:
+    """Return what the model says next in each chat, and where the regions lie that it names.
+
+    Args:
+        chats: what is written in them shares passes.
+        engine: the model.
+        max_new_tokens: the longest answer; the model's own limit holds as well.
 
     Raises:
         QueryError: more regions are named than the model has index tokens.
     """
-    (written,) = write([chat], engine)
+    written = write(chats, engine, max_new_tokens)
+    return [_reply(chat, said) for chat, said in zip(chats, written, strict=True)]
+
+
+def _reply(chat: Chat, written: Written) -> Reply:
     said = written.answer
     named: list[dict[tuple[str, int], float]] = [{} for _ in chat.scenes]
     for grounding in said.groundings:
@@ -98,7 +115,13 @@ def reply(chat: Chat, engine: Engine) -> Reply:
             chance = written.chances.get((grounding.phrase, region), 0.0)
             named[picture].setdefault((grounding.phrase or str(Task.ASK), own), chance)
     found = [as_named(scene, chances) for scene, chances in zip(chat.scenes, named, strict=True)]
-    return Reply(said, tuple(found))
+    return Reply(
+        answer=said,
+        detections=tuple(found),
+        complete=written.complete,
+        prompt_tokens=written.prompt_tokens,
+        new_tokens=written.new_tokens,
+    )
 
 
 def _questions(scene: EncodedScene, request: Request) -> list[Chat]:

@@ -66,11 +66,15 @@ class Written:
         complete: whether none of them was cut at the limit on new tokens.
         chances: the probability with which a region's token was first written, by phrase ("" for
             none) and region.
+        prompt_tokens: how many were read, of all tiles.
+        new_tokens: how many were written, of all tiles.
     """
 
     parts: tuple[Answer, ...]
     complete: bool = True
     chances: Mapping[tuple[str, int], float] = field(default_factory=dict)
+    prompt_tokens: int = 0
+    new_tokens: int = 0
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -99,10 +103,16 @@ class Reply:
     Args:
         answer: the text and the regions it names, which count on from picture to picture.
         detections: per picture of the chat the regions named in it, under that picture's numbers.
+        complete: whether the answer was not cut at a limit on new tokens.
+        prompt_tokens: how many were read, those of pictures and regions included.
+        new_tokens: how many were written.
     """
 
     answer: Answer
     detections: tuple[Detections, ...] = ()
+    complete: bool = True
+    prompt_tokens: int = 0
+    new_tokens: int = 0
 
     def __str__(self) -> str:
         return plain_text(self.answer.text)
@@ -122,8 +132,15 @@ def question(
     return Chat((turn,), (scene,), all_regions=all_regions, labels=told)
 
 
-def write(chats: Sequence[Chat], engine: Engine) -> list[Written]:
+def write(
+    chats: Sequence[Chat], engine: Engine, max_new_tokens: int | None = None
+) -> list[Written]:
     """Return what the model writes next in each chat.
+
+    Args:
+        chats: what is written in them shares passes.
+        engine: the model.
+        max_new_tokens: the longest answer; the model's own limit holds as well.
 
     Raises:
         QueryError: a chat names more regions than the model has index tokens.
@@ -134,7 +151,7 @@ def write(chats: Sequence[Chat], engine: Engine) -> list[Written]:
         own = split(chat.num_regions, engine.max_regions, chat.named_regions())
         tiles.append(own if chat.all_regions else own[:1])
         rows += [_row(chat, tile, engine.model.config.repeat_regions) for tile in tiles[-1]]
-    texts = iter(engine.generate(rows))
+    texts = iter(engine.generate(rows, max_new_tokens))
     written: list[Written] = []
     for chat, own in zip(chats, tiles, strict=True):
         said = [(tile, next(texts)) for tile in own]
@@ -145,7 +162,15 @@ def write(chats: Sequence[Chat], engine: Engine) -> list[Written]:
             for cited, chance in zip(part.citations, text.chances, strict=False):
                 if cited.part == "answer":
                     chances.setdefault((cited.phrase or "", cited.region), chance)
-        written.append(Written(parts, all(text.complete for _, text in said), chances))
+        written.append(
+            Written(
+                parts,
+                complete=all(text.complete for _, text in said),
+                chances=chances,
+                prompt_tokens=sum(text.prompt_tokens for _, text in said),
+                new_tokens=sum(text.new_tokens for _, text in said),
+            )
+        )
     return written
 
 

@@ -316,14 +316,20 @@ class Engine:
         return vocabulary.names, fit.float().cpu().numpy()
 
     @torch.inference_mode()
-    def generate(self, rows: Sequence[Row]) -> list[Text]:
+    def generate(self, rows: Sequence[Row], max_new_tokens: int | None = None) -> list[Text]:
         """Return the answer to each row; greedy, under a grammar that knows the row's regions.
 
         Region markup stays in the text, the tokens that end it do not.
+
+        Args:
+            rows: what is asked.
+            max_new_tokens: the longest answer; the model's own limit holds as well.
         """
+        most = self.model.generation_config.max_new_tokens or MAX_NEW_TOKENS
         texts: dict[int, Text] = {}
         for places in share_passes(rows, 1 if self.model.recurrent else ROWS_PER_PASS):
             chunk = [rows[place] for place in places]
+            ids = self._ids_of(chunk)
             grammars = [Grammar(self.markup, row.num_regions) for row in chunk]
             written = decode(
                 self.model,
@@ -332,21 +338,23 @@ class Engine:
                     Drafter(grammar, [self.processor.token_ids(label) for label in row.labels])
                     for grammar, row in zip(grammars, chunk, strict=True)
                 ],
-                max_new_tokens=self.model.generation_config.max_new_tokens or MAX_NEW_TOKENS,
+                max_new_tokens=most if max_new_tokens is None else min(most, max_new_tokens),
                 ends=self.markup.ends,
                 pad=self.processor.tokenizer.pad_token_id,
-                **self._behind_prefix(chunk) or self._whole(chunk),
+                **self._behind_prefix(chunk, ids) or self._whole(chunk, ids),
             )
-            texts |= zip(places, map(self._text, written), strict=True)
+            texts |= zip(places, map(self._text, written, map(len, ids)), strict=True)
         return [texts[place] for place in range(len(rows))]
 
-    def _whole(self, rows: Sequence[Row]) -> dict[str, Any]:
-        """Return what `decode` takes of rows from their first token on."""
-        ids, mask = self._ids(rows)
+    def _whole(self, rows: Sequence[Row], every: Sequence[list[int]]) -> dict[str, Any]:
+        """Return what `decode` takes of rows, with their tokens, from their first token on."""
+        ids, mask = self._padded(every)
         return {"input_ids": ids, "attention_mask": mask, **self._together(rows)}
 
-    def _behind_prefix(self, rows: Sequence[Row]) -> dict[str, Any] | None:
-        """Return what `decode` takes of rows that all continue one scene's prefix; None if they do not."""
+    def _behind_prefix(
+        self, rows: Sequence[Row], every: Sequence[list[int]]
+    ) -> dict[str, Any] | None:
+        """Return what `decode` takes of rows, with their tokens, that all continue one scene's prefix; None if not."""
         first = rows[0]
         regions = first.regions_shown()
         if regions is None or any(
@@ -355,7 +363,6 @@ class Engine:
             return None
         (scene,) = first.pictures
         prefix = self._prefix(scene, regions)
-        every = self._ids_of(rows)
         opening = prefix.ids.tolist()
         # Where a question's first letters would join the prefix's last token, it is another one.
         if any(ids[: len(opening)] != opening for ids in every):
@@ -365,12 +372,18 @@ class Engine:
         given: dict[str, Any] = {"input_ids": ids, "attention_mask": mask, "prefix": prefix}
         return given | ({"regions": scene.regions.select(again)} if again else {})
 
-    def _text(self, written: Written) -> Text:
+    def _text(self, written: Written, prompt_tokens: int) -> Text:
         pairs = zip(written.tokens, written.logprobs, strict=True)
         chances = tuple(
             math.exp(logprob) for token, logprob in pairs if token in self.markup.numbers
         )
-        return Text(self.markup.text(written.tokens, self._decode), written.finished, chances)
+        return Text(
+            self.markup.text(written.tokens, self._decode),
+            written.finished,
+            chances,
+            prompt_tokens,
+            len(written.tokens),
+        )
 
     def _together(self, rows: Sequence[Row]) -> dict[str, Any]:
         """Return the model's inputs for some rows besides the tokens."""

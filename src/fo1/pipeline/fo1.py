@@ -14,7 +14,7 @@ from fo1.errors import InputError
 from fo1.geometry import as_points
 from fo1.imaging import ImageSource, load_image
 from fo1.ordering import region_order
-from fo1.pipeline.answering import reply
+from fo1.pipeline.answering import reply_each
 from fo1.pipeline.chat import Reply, read_messages
 from fo1.pipeline.engine import Engine
 from fo1.pipeline.loading import PACKAGED, choose_device, find_model, load_engine
@@ -276,7 +276,7 @@ class FO1(Verbs):
             ImageError: a picture cannot be read.
             BoxError: boxes are malformed or outside their picture.
         """
-        return reply(read_messages(messages, self._scene), self.engine)
+        return reply_each([read_messages(messages, self._scene)], self.engine)[0]
 
     def encode_side_by_side(
         self,

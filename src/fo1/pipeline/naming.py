@@ -7,6 +7,7 @@ import numpy as np
 
 from fo1.layout import query_branch
 from fo1.parsing import parse_answer, plain_text
+from fo1.pipeline.engine import Engine
 from fo1.pipeline.request import EncodedScene, Outcome, Request
 from fo1.pipeline.selection import (
     NO_REGIONS,
@@ -20,12 +21,10 @@ from fo1.results import Detections, RegionText
 from fo1.tags import OBJECTS_CLOSE, region_token
 
 
-def answers_by_names(scene: EncodedScene, request: Request) -> bool:
+def answers_by_names(engine: Engine, request: Request) -> bool:
     """Return whether a request is answered here: short texts, by models that have a list of names."""
     brief = request.task is Task.DESCRIBE and request.detail == "brief"
-    return scene.engine.vocabulary is not None and (
-        brief or request.task in (Task.GROUND, Task.SIMILAR)
-    )
+    return engine.vocabulary is not None and (brief or request.task in (Task.GROUND, Task.SIMILAR))
 
 
 def describe(scene: EncodedScene, regions: tuple[int, ...]) -> Outcome:

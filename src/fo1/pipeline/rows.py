@@ -82,11 +82,15 @@ class Text:
         text: region markup included, without the tokens that end it.
         complete: False if it ran into the limit on its length.
         chances: with which probability each index token in it was written, in its order.
+        prompt_tokens: how many were read before it.
+        new_tokens: how many it took to write.
     """
 
     text: str
     complete: bool = True
     chances: tuple[float, ...] = ()
+    prompt_tokens: int = 0
+    new_tokens: int = 0
 
 
 def share_passes(rows: Sequence[Row], most: int) -> list[list[int]]:

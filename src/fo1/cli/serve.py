@@ -1,0 +1,89 @@
+"""`fo1 serve`: what was typed to a server that runs until it is told to end."""
+
+import logging
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from fo1.cli.arguments import Arguments
+from fo1.cli.quiet import quiet
+from fo1.errors import InputError, MissingExtraError, short_name
+from fo1.proposals import check_name
+from fo1.serving.limits import Limits
+
+_HERE = ("127.0.0.1", "::1", "localhost")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One server, checked as far as possible without torch.
+
+    Attributes:
+        limits: of the server.
+        keys: of clients; empty for none.
+    """
+
+    limits: Limits
+    keys: tuple[str, ...]
+
+
+def plan(arguments: Arguments) -> Plan:
+    """Return what is to be served.
+
+    Raises:
+        InputError: something in the command cannot be used.
+        MissingExtraError: the packages of a server are missing.
+    """
+    for package in ("fastapi", "uvicorn"):
+        if find_spec(package) is None:
+            raise MissingExtraError("fo1 serve", package, "serve")
+    if arguments.proposer is not None:
+        check_name(arguments.proposer)
+    keys = () if arguments.api_key_file is None else _read_keys(arguments.api_key_file)
+    return Plan(limits=Limits.parse(arguments.limits or ()), keys=keys)
+
+
+def serve(arguments: Arguments) -> None:
+    """Serve until a signal says to end.
+
+    Raises:
+        FO1Error: the address or the model cannot be had.
+    """
+    todo = plan(arguments)
+    with quiet():
+        from fo1.pipeline import FO1
+        from fo1.serving.server import bind, create_service
+        from fo1.serving.server import serve as serve_at
+
+        sock = bind(arguments.host, arguments.port)
+        model = FO1.from_pretrained(
+            arguments.model, device=arguments.device, proposer=arguments.proposer
+        )
+        model.get_proposer()
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="fo1: %(message)s")
+    logging.getLogger("uvicorn").setLevel(logging.CRITICAL)  # what it knows, the gate tells
+    service = create_service(model, todo.limits, keys=todo.keys, remote=arguments.remote_pictures)
+    if not todo.keys and arguments.host not in _HERE:
+        _tell(f"whoever reaches {arguments.host} may ask; --api-key-file FILE keeps others out")
+    serve_at(service, sock, lambda url: _tell(f"serving {service.name} at {url}; Ctrl-C ends it"))
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(f"fo1: {line}\n")
+    sys.stderr.flush()
+
+
+def _read_keys(file: str) -> tuple[str, ...]:
+    """Return the keys of a file, one a line."""
+    try:
+        lines = Path(file).read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not text"
+        raise InputError(
+            f"--api-key-file {short_name(file)} cannot be read ({reason}); give a file, one key a line"
+        ) from error
+    keys = tuple(line.strip() for line in lines if line.strip())
+    if not keys:
+        raise InputError(f"--api-key-file {short_name(file)} holds no key; write one a line")
+    return keys
