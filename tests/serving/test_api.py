@@ -98,7 +98,7 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("detect", {}, "invalid_body"),
     ("detect", {"queries": ["cat"], "threshold": 1.5}, "invalid_body"),
     ("detect", {"queries": ["cat"], "thresh": 0.5}, "invalid_body"),
-    ("detect", {"queries": ["cat"] * 101}, "invalid_query"),
+    ("detect", {"queries": [f"cat {n}" for n in range(101)]}, "invalid_query"),
     ("detect", {"queries": ["cat"], "boxes": [[0, 0, 1]]}, "invalid_body"),
     ("detect", {"queries": ["cat"], "boxes": [[50, 50, 10, 10]]}, "invalid_boxes"),
     ("detect", {"queries": ["cat"], "boxes": [[900, 900, 950, 950]]}, "invalid_boxes"),
@@ -215,7 +215,7 @@ def test_a_chat_is_that_of_the_pipeline(client: TestClient, image: str, picture,
     assert choice["message"]["content"] == said.answer.text
     assert choice["finish_reason"] == ("stop" if said.complete else "length")
     assert done["object"] == "chat.completion"
-    assert done["usage"]["prompt_tokens"] == said.prompt_tokens > 100
+    assert done["usage"]["prompt_tokens"] == said.prompt_tokens > 50
     assert done["usage"]["completion_tokens"] == said.new_tokens > 0
     (one,) = done["fo1"]["pictures"]
     assert one["regions"] == BOXES
@@ -323,12 +323,12 @@ def test_what_steers_sampling_is_taken_and_changes_nothing(client: TestClient, i
 
 
 def test_limits_of_bytes_and_pixels(served, image: str, picture: Image.Image) -> None:
-    small = served(bytes=2_000, pixels=10_000)
+    small = served(bytes=600, pixels=10_000)
     big = data_url(file_of(Image.new("RGB", (101, 100))))
     assert "10000 pixels" in refused(
         small.post("/v1/ground", json={"image": big}), 400, "invalid_image"
     )
-    assert len(image) > 2_000
+    assert len(image) > 600
     refused(small.post("/v1/ground", json={"image": image}), 413, "too_large")
 
     def pieces():

@@ -17,6 +17,7 @@ from fo1.cli.arguments import (
     DATA,
     DOCTOR,
     EVAL,
+    MCP,
     SERVE,
     TRAIN,
     VERIFY,
@@ -104,6 +105,8 @@ def _run(words: Sequence[str], out: TextIO, interrupts: Interrupts) -> int:
             return _eval(arguments, words, out, interrupts)
         if arguments.command == TRAIN:
             return _train(arguments, words, out, interrupts)
+        if arguments.command == MCP:
+            return _mcp(arguments, out)
         if arguments.command == DATA:
             return _data(arguments, out, interrupts)
         job = plan(arguments)
@@ -161,6 +164,13 @@ def _serve(arguments: Arguments) -> int:
     from fo1.cli.serve import serve
 
     serve(arguments)  # logs go to stderr, and nothing goes to stdout
+    return OK
+
+
+def _mcp(arguments: Arguments, out: TextIO) -> int:
+    from fo1.cli.serve import be_a_tool
+
+    be_a_tool(arguments, sys.stdin, out)
     return OK
 
 

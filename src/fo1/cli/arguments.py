@@ -14,7 +14,7 @@ from fo1.cli.options import (
     add_data,
     add_doctor,
     add_eval,
-    add_model_options,
+    add_mcp,
     add_serve,
     add_task,
     add_train,
@@ -31,7 +31,8 @@ EVAL = "eval"
 TRAIN = "train"
 DATA = "data"
 SERVE = "serve"
-WITHOUT_PICTURES = (DOCTOR, VERIFY, CONVERT, EVAL, TRAIN, DATA, SERVE)
+MCP = "mcp"
+WITHOUT_PICTURES = (DOCTOR, VERIFY, CONVERT, EVAL, TRAIN, DATA, SERVE, MCP)
 
 _ABOUT = {
     Task.DETECT: "find everything that the queries name",
@@ -96,6 +97,8 @@ _EXAMPLES = {
   fo1 serve                                             nano at http://127.0.0.1:8000
   fo1 serve --model ./my-model --port 9000 --api-key-file keys.txt --limit seconds=30 --limit batch=16
   requests and answers: docs/serving.md""",
+    MCP: """\
+  fo1 mcp                                               started by an agent's program, see docs/serving.md""",
 }
 
 _STATUS = """\
@@ -209,6 +212,7 @@ def build_parser() -> Parser:
     add_train(_add_command(commands, TRAIN, "teach a model your data"))
     add_data(_add_command(commands, DATA, "look at a data set, find its errors, convert it"))
     add_serve(_add_command(commands, SERVE, "answer over HTTP, also in the shape of OpenAI's API"))
+    add_mcp(_add_command(commands, MCP, "be a tool of agents, by the Model Context Protocol"))
     return parser
 
 

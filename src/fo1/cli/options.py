@@ -125,6 +125,11 @@ def add_serve(parser: Parser) -> None:
         action="append",
         help=f"change a bound, repeat it for several: {LIMITS}; see docs/serving.md",
     )
+    add_mcp(parser)
+
+
+def add_mcp(parser: Parser) -> None:
+    """Add what `fo1 mcp` takes, and `fo1 serve` as well."""
     parser.add_argument(
         "--proposer", metavar="NAME", help=f"where boxes come from: {', '.join(names())}"
     )

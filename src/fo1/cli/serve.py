@@ -1,10 +1,12 @@
-"""`fo1 serve`: what was typed to a server that runs until it is told to end."""
+"""`fo1 serve` and `fo1 mcp`: what was typed to something that answers until it is told to end."""
+
+from __future__ import annotations
 
 import logging
 import sys
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
 from fo1.cli.arguments import Arguments
 from fo1.cli.quiet import quiet
@@ -12,24 +14,14 @@ from fo1.errors import InputError, MissingExtraError, short_name
 from fo1.proposals import check_name
 from fo1.serving.limits import Limits
 
+if TYPE_CHECKING:
+    from fo1.pipeline import FO1
+
 _HERE = ("127.0.0.1", "::1", "localhost")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """One server, checked as far as possible without torch.
-
-    Attributes:
-        limits: of the server.
-        keys: of clients; empty for none.
-    """
-
-    limits: Limits
-    keys: tuple[str, ...]
-
-
-def plan(arguments: Arguments) -> Plan:
-    """Return what is to be served.
+def plan(arguments: Arguments) -> tuple[Limits, tuple[str, ...]]:
+    """Return the limits and keys of a server, checked without torch.
 
     Raises:
         InputError: something in the command cannot be used.
@@ -38,10 +30,10 @@ def plan(arguments: Arguments) -> Plan:
     for package in ("fastapi", "uvicorn"):
         if find_spec(package) is None:
             raise MissingExtraError("fo1 serve", package, "serve")
+    keys = () if arguments.api_key_file is None else _read_keys(arguments.api_key_file)
     if arguments.proposer is not None:
         check_name(arguments.proposer)
-    keys = () if arguments.api_key_file is None else _read_keys(arguments.api_key_file)
-    return Plan(limits=Limits.parse(arguments.limits or ()), keys=keys)
+    return Limits.parse(arguments.limits or ()), keys
 
 
 def serve(arguments: Arguments) -> None:
@@ -50,23 +42,43 @@ def serve(arguments: Arguments) -> None:
     Raises:
         FO1Error: the address or the model cannot be had.
     """
-    todo = plan(arguments)
+    limits, keys = plan(arguments)
     with quiet():
-        from fo1.pipeline import FO1
         from fo1.serving.server import bind, create_service
         from fo1.serving.server import serve as serve_at
 
         sock = bind(arguments.host, arguments.port)
-        model = FO1.from_pretrained(
-            arguments.model, device=arguments.device, proposer=arguments.proposer
-        )
-        model.get_proposer()
+        model = _load(arguments)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="fo1: %(message)s")
     logging.getLogger("uvicorn").setLevel(logging.CRITICAL)  # what it knows, the gate tells
-    service = create_service(model, todo.limits, keys=todo.keys, remote=arguments.remote_pictures)
-    if not todo.keys and arguments.host not in _HERE:
+    service = create_service(model, limits, keys=keys, remote=arguments.remote_pictures)
+    if not keys and arguments.host not in _HERE:
         _tell(f"whoever reaches {arguments.host} may ask; --api-key-file FILE keeps others out")
     serve_at(service, sock, lambda url: _tell(f"serving {service.name} at {url}; Ctrl-C ends it"))
+
+
+def be_a_tool(arguments: Arguments, messages: TextIO, out: TextIO) -> None:
+    """Answer an agent until it hangs up.
+
+    Raises:
+        InputError: no proposer has this name.
+    """
+    if arguments.proposer is not None:
+        check_name(arguments.proposer)
+    from fo1.serving.mcp import run
+
+    run(lambda: _load(arguments), messages, out)
+
+
+def _load(arguments: Arguments) -> FO1:
+    """Return the model, its proposer ready."""
+    from fo1.pipeline import FO1
+
+    model = FO1.from_pretrained(
+        arguments.model, device=arguments.device, proposer=arguments.proposer
+    )
+    model.get_proposer()
+    return model
 
 
 def _tell(line: str) -> None:

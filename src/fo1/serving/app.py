@@ -112,7 +112,8 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def misfit(_: HTTPRequest, error: RequestValidationError) -> Response:
-        return told(invalid(error.errors()[0]))
+        # Of several readings that fail, the one that got furthest is likely the one that was meant.
+        return told(invalid(max(error.errors(), key=lambda problem: len(problem["loc"]))))
 
     @app.exception_handler(FO1Error)
     async def refused(_: HTTPRequest, error: FO1Error) -> Response:

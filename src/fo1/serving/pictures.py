@@ -16,8 +16,8 @@ from fo1.pixels import DECODER_ERRORS
 from fo1.serving.limits import Limits
 from fo1.serving.remote import Remote
 
-FORMATS: Final = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-"""Kinds of files that are taken; MPO is what telephones make of JPEG."""
+FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+"""Kinds of files that are taken; a JPEG may be MPO, as telephones make it, with a second picture behind it."""
 
 _REMOTE = re.compile(r"https?://", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]+=*\s*")
@@ -56,8 +56,12 @@ def examine(data: bytes, limits: Limits) -> Upload:
             f"the data ({len(data)} bytes) is not a picture that is taken; "
             "send a JPEG, PNG, WebP, GIF, BMP or TIFF"
         ) from error
-    except (*DECODER_ERRORS, Image.DecompressionBombError) as error:
-        raise ImageError("the picture's head is damaged or a bomb; save it again") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(
+            f"the picture is far too large; shrink it to at most {limits.pixels} pixels"
+        ) from error
+    except DECODER_ERRORS as error:
+        raise ImageError("the picture's head is damaged; save it again") from error
     if width * height > limits.pixels:
         raise ImageError(
             f"the picture is too large ({width} x {height}); shrink it to at most {limits.pixels} pixels"

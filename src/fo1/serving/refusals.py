@@ -65,7 +65,8 @@ def as_refusal(error: BaseException) -> Refusal:
 
 def invalid(problem: dict[str, Any]) -> Refusal:
     """Return the refusal of a body that does not fit its schema; `problem` is one of pydantic's."""
-    place = ".".join(str(step) for step in problem["loc"] if step != "body")
+    steps = [str(step) for step in problem["loc"] if step != "body"]
+    place = ".".join(step for step in steps if "[" not in step)  # else the name of a type
     kind, told = problem["type"], str(problem["msg"])
     if kind == "extra_forbidden":
         told = "is not known here; leave it out"

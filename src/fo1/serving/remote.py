@@ -25,6 +25,9 @@ PORTS: Final = (80, 443)
 _CHUNK: Final = 2**16
 _MOVED = (301, 302, 303, 307, 308)
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_UNICAST = ipaddress.ip_network("2000::/3")
+# Protocol assignments and relays; which of them count as global depends on Python's version.
+_SPECIAL = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24")))
 
 
 def is_public(address: str) -> bool:
@@ -44,8 +47,10 @@ def is_public(address: str) -> bool:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(str(inner))
-        if int(ip) >> 32 == 0 or ip.is_site_local:  # "IPv4-compatible", and fec0::/10
+        if ip not in _UNICAST:
             return False
+    elif any(ip in network for network in _SPECIAL):
+        return False
     return ip.is_global and not ip.is_multicast and not ip.is_reserved
 
 
