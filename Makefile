@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 OUT ?= out
 PHOTO ?= examples/photos/coffee.jpg
 
-.PHONY: detect test test-all check bench fix install clean
+.PHONY: detect test test-all test-serve check bench fix install clean
 
 detect: $(VENV)/.installed
 	@mkdir -p $(OUT)
@@ -17,6 +17,11 @@ test: $(VENV)/.installed-dev
 
 test-all: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m ""
+
+# Requests that are made up from the server's own schema; the tool would slow the start of all other tests.
+test-serve: $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt schemathesis
+	$(BIN)/python -m pytest tests/serving
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import FastAPI, Response
 from fastapi import Request as HTTPRequest
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
 
 import fo1
@@ -68,15 +68,17 @@ def _add_chat(app: FastAPI, service: Service, pictures: PictureReader) -> None:
         if body.model != service.name:
             told = f"there is no model '{body.model[:100]}'; ask '{service.name}'"
             raise Refusal(404, "model_not_found", told)
-        job = await read_chat(body, pictures, service.limits)
-        whole = completion(service.name, await service.answer(job))
+        async with service.in_time():
+            job = await read_chat(body, pictures, service.limits)
+            answered = await service.answerer.submit(job)
+        whole = completion(service.name, answered)
         if not body.stream:
             return whole
         usage = body.stream_options is not None and body.stream_options.include_usage
-        return StreamingResponse(
-            events(whole, include_usage=usage),
-            media_type="text/event-stream",
-            headers={"cache-control": "no-cache"},
+        # All events are known by now, so they go out in one piece.
+        stream = "".join(events(whole, include_usage=usage))
+        return Response(
+            stream, media_type="text/event-stream", headers={"cache-control": "no-cache"}
         )
 
 

@@ -50,7 +50,8 @@ def examine(data: bytes, limits: Limits) -> Upload:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size
-            several = image.format != "MPO" and _has_second_frame(image)
+            small = width * height <= limits.pixels  # else a look for a second frame may take long
+            several = small and image.format != "MPO" and _has_second_frame(image)
     except UnidentifiedImageError as error:
         raise ImageError(
             f"the data ({len(data)} bytes) is not a picture that is taken; "
@@ -62,7 +63,7 @@ def examine(data: bytes, limits: Limits) -> Upload:
         ) from error
     except DECODER_ERRORS as error:
         raise ImageError("the picture's head is damaged; save it again") from error
-    if width * height > limits.pixels:
+    if not small:
         raise ImageError(
             f"the picture is too large ({width} x {height}); shrink it to at most {limits.pixels} pixels"
         )

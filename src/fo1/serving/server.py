@@ -21,6 +21,7 @@ from fo1.serving.worker import Worker
 
 LOG = logging.getLogger(__name__)
 _GRACE = 5  # seconds that idle connections are waited for, when all is answered
+_FETCH = 10  # seconds that a picture from the web may take
 _IDLE = 75  # seconds that a connection may be silent between two requests
 
 
@@ -34,8 +35,12 @@ def bind(host: str, port: int) -> socket.socket:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]
         sock = socket.socket(family, kind, protocol)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(address)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(address)
+        except OSError:
+            sock.close()
+            raise
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(
@@ -72,7 +77,7 @@ def create_service(
         answerer=batcher,
         limits=limits,
         metrics=metrics,
-        remote=Remote(limits.bytes, limits.seconds) if remote else None,
+        remote=Remote(limits.bytes, min(_FETCH, limits.seconds)) if remote else None,
         keys=keys,
     )
 
@@ -98,7 +103,6 @@ def serve(service: Service, sock: socket.socket, ready: Callable[[str], None]) -
         server_header=False,
         timeout_keep_alive=_IDLE,
         timeout_graceful_shutdown=_GRACE,
-        limit_concurrency=None,
     )
     shown = f"[{host}]" if ":" in host else host
     _Server(config, gate, lambda: ready(f"http://{shown}:{port}")).run([sock])

@@ -1,10 +1,11 @@
 """What the routes need, as one value."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from fo1.serving.jobs import Answered, Answerer, Job
+from fo1.serving.jobs import Answerer
 from fo1.serving.limits import Limits
 from fo1.serving.metrics import Metrics
 from fo1.serving.refusals import Refusal
@@ -31,15 +32,16 @@ class Service:
     remote: Remote | None = None
     keys: Sequence[str] = ()
 
-    async def answer(self, job: Job) -> Answered:
-        """Return what a job brought in time.
+    @asynccontextmanager
+    async def in_time(self) -> AsyncIterator[None]:
+        """Cancel what is done in the `with` at the deadline of an answer.
 
         Raises:
-            FO1Error: it cannot be done, or not in time.
+            Refusal: it came.
         """
         try:
             async with asyncio.timeout(self.limits.seconds):
-                return await self.answerer.submit(job)
+                yield
         except TimeoutError as error:
             told = f"no answer in {self.limits.seconds} s; ask less, or later"
             raise Refusal(504, "deadline", told, retry_after=1) from error

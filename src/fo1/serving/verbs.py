@@ -24,11 +24,12 @@ def add_verbs(app: FastAPI, service: Service, pictures: PictureReader) -> None:
     async def ask(body: schema.PictureBody, task: Task, **asked: Any) -> dict[str, Any]:
         request = Request(task=task, **asked)
         check(body, request, service.limits)
-        upload = await pictures.read(body.image)
         unnamed = task in REGION_TASKS and request.regions is None
         limit = MOST_UNNAMED if unnamed else DEFAULT_LIMIT
-        shown = Shown(upload, body.boxes, body.proposer, limit)
-        answered = await service.answer(Job((shown,), request))
+        async with service.in_time():
+            upload = await pictures.read(body.image)
+            shown = Shown(upload, body.boxes, body.proposer, limit)
+            answered = await service.answerer.submit(Job((shown,), request))
         assert isinstance(answered.result, Outcome)
         (scene,) = answered.scenes
         image = f"sha256:{upload.digest}"
