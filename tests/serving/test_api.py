@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.exceptions import RequestValidationError
 from PIL import Image
 from starlette.testclient import TestClient
 
@@ -135,6 +136,31 @@ def test_bad_requests_are_told(
 def test_bodies_that_are_no_object(client: TestClient, body: bytes) -> None:
     sent = client.post("/v1/ground", content=body, headers={"content-type": "application/json"})
     refused(sent, 400, "invalid_body")
+
+
+@pytest.mark.parametrize(
+    "many",
+    [
+        {"boxes": [0] * 300_000},
+        {"boxes": [[0] * 300_000]},
+        {"regions": ["x"] * 300_000},
+        {f"field {n}": 0 for n in range(200_000)},
+    ],
+    ids=["boxes", "sides", "regions", "fields"],
+)
+def test_many_problems_are_told_as_one(client: TestClient, image: str, many: Any) -> None:
+    seen: list[int] = []
+    plain = RequestValidationError.__init__
+
+    def spy(self: Any, errors: Any, **more: Any) -> None:
+        seen.append(len(errors))
+        plain(self, errors, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RequestValidationError, "__init__", spy)
+        refused(client.post("/v1/describe", json={"image": image, **many}), 400, "invalid_body")
+    assert seen
+    assert max(seen) <= 2
 
 
 def test_paths_methods_and_kinds(client: TestClient) -> None:

@@ -74,7 +74,7 @@ def _add_chat(app: FastAPI, service: Service, pictures: PictureReader) -> None:
         whole = completion(service.name, answered)
         if not body.stream:
             return whole
-        usage = body.stream_options is not None and body.stream_options.include_usage
+        usage = body.stream_options is not None and bool(body.stream_options.include_usage)
         # All events are known by now, so they go out in one piece.
         stream = "".join(events(whole, include_usage=usage))
         return Response(

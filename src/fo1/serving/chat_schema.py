@@ -1,23 +1,12 @@
 """Chat completions in OpenAI's shape, with one part more: the boxes of the picture before it."""
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field
 
 from fo1.serving.schema import Body, Found, WithRegions
 
 Role: TypeAlias = Literal["system", "developer", "user", "assistant"]
-
-
-class _Lenient(Body):
-    """A body in which null stands for what is left out, as in what OpenAI's client writes."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_nulls(cls, given: Any) -> Any:
-        if not isinstance(given, dict):
-            return given
-        return {key: value for key, value in given.items() if value is not None}
 
 
 class TextPart(Body):
@@ -27,11 +16,11 @@ class TextPart(Body):
     text: str
 
 
-class ImageURL(_Lenient):
+class ImageURL(Body):
     """Where a picture is; `detail` changes nothing."""
 
     url: str = Field(min_length=1, json_schema_extra={"format": "picture"})
-    detail: Literal["auto", "low", "high"] = "auto"
+    detail: Literal["auto", "low", "high"] | None = None
 
 
 class ImagePart(Body):
@@ -50,34 +39,47 @@ class BoxesPart(WithRegions):
 Part: TypeAlias = Annotated[TextPart | ImagePart | BoxesPart, Field(discriminator="type")]
 
 
-class Message(_Lenient):
-    """What somebody said."""
+class Message(Body):
+    """What somebody said; an answer may come back as it was sent, with null for what OpenAI's others hold."""
 
     role: Role
-    content: str | list[Part]
+    content: str | Annotated[list[Part], Field(fail_fast=True)]
     name: str | None = None
+    refusal: None = None
+    annotations: None = None
+    audio: None = None
+    function_call: None = None
+    tool_calls: None = None
 
 
-class StreamOptions(_Lenient):
+class StreamOptions(Body):
     """How an answer is streamed."""
 
-    include_usage: bool = False
+    include_usage: bool | None = None
 
 
-class ChatBody(_Lenient):
-    """A chat whose next message is wanted. Answers are greedy: what steers sampling changes nothing."""
+class ChatBody(Body):
+    """A chat whose next message is wanted. Answers are greedy: what steers sampling changes nothing.
+
+    What may be null alone is not to be had here.
+    """
 
     model: str
-    messages: list[Message] = Field(min_length=1)
-    stream: bool = False
+    messages: Annotated[list[Message], Field(min_length=1, fail_fast=True)]
+    stream: bool | None = None
     stream_options: StreamOptions | None = None
     max_tokens: int | None = Field(None, ge=1)
     max_completion_tokens: int | None = Field(None, ge=1)
-    n: Literal[1] = 1
+    n: Literal[1] | None = None
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, ge=0, le=1)
     seed: int | None = None
     user: str | None = None
+    stop: None = None
+    tools: None = None
+    tool_choice: None = None
+    response_format: None = None
+    logprobs: None = None
 
     @property
     def most_tokens(self) -> int | None:

@@ -68,14 +68,14 @@ def invalid(problem: dict[str, Any]) -> Refusal:
     steps = [str(step) for step in problem["loc"] if step != "body"]
     place = ".".join(step for step in steps if "[" not in step)  # else the name of a type
     kind, told = problem["type"], str(problem["msg"])
-    if kind == "extra_forbidden":
-        told = "is not known here; leave it out"
+    if kind == "none_required":
+        told = "is not to be had here; leave it out"
     elif kind == "missing":
         told = "is missing; add it"
     elif kind == "json_invalid":
         place, told = "", f"the body is no JSON ({problem.get('ctx', {}).get('error', told)})"
-    elif kind == "model_attributes_type" and not place:
-        told = "the body is no JSON object; send one, with content-type: application/json"
+    elif kind in ("model_type", "model_attributes_type", "dict_type"):
+        told = "this is no JSON object; send one, with content-type: application/json"
     else:
         told = told.removeprefix("Value error, ")
     return Refusal(400, "invalid_body", short_name(f"{place}: {told}" if place else told, 500))

@@ -1,22 +1,30 @@
 """Bodies of the verbs' requests and what they bring, as types; bounds are those of `Limits`."""
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, cast
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from fo1.errors import short_name
 from fo1.prompts import Detail, Task
 from fo1.proposals import check_name, names
 
+# One problem is enough: a body of a million wrong items must not become a million problems.
 Box: TypeAlias = Annotated[
     list[float],
-    Field(min_length=4, max_length=4, description="x1, y1, x2, y2 in pixels of the picture"),
+    Field(
+        min_length=4,
+        max_length=4,
+        fail_fast=True,
+        description="x1, y1, x2, y2 in pixels of the picture",
+    ),
 ]
 Proposer: TypeAlias = Annotated[
     str, AfterValidator(check_name), Field(json_schema_extra={"enum": list(names())})
 ]
 Region: TypeAlias = Annotated[int, Field(ge=0, lt=10**18)]
 Query: TypeAlias = Annotated[str, Field(min_length=1)]
-Queries: TypeAlias = Annotated[list[Query], Field(min_length=1)]
+Queries: TypeAlias = Annotated[list[Query], Field(min_length=1, fail_fast=True)]
+Regions: TypeAlias = Annotated[list[Region], Field(min_length=1, fail_fast=True)]
 Threshold: TypeAlias = Annotated[
     float | None,
     Field(ge=0, le=1, description="least score of a detection; the model's own if left out"),
@@ -28,11 +36,22 @@ class Body(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, given: Any) -> Any:
+        """Tell the first strange field alone."""
+        if isinstance(given, dict):
+            fields = cast("dict[str, Any]", given)
+            strange = next((key for key in fields if key not in cls.model_fields), None)
+            if strange is not None:
+                raise ValueError(f"'{short_name(strange, 60)}' is not known here; leave it out")
+        return given
+
 
 class WithRegions(Body):
     """Where a picture's regions come from: boxes, or a proposer, the model's own if neither is given."""
 
-    boxes: list[Box] | None = None
+    boxes: Annotated[list[Box], Field(fail_fast=True)] | None = None
     proposer: Proposer | None = None
 
 
@@ -61,14 +80,14 @@ class QueryBody(PictureBody):
 class DescribeBody(PictureBody):
     """Regions; up to ten of the boxes if left out."""
 
-    regions: list[Region] | None = Field(None, min_length=1)
+    regions: Regions | None = None
     detail: Detail = "brief"
 
 
 class ReadBody(PictureBody):
     """Regions; up to ten of the boxes if left out."""
 
-    regions: list[Region] | None = Field(None, min_length=1)
+    regions: Regions | None = None
 
 
 class SimilarBody(PictureBody):
