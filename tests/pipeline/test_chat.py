@@ -250,7 +250,9 @@ def test_a_thought_is_kept_apart(writing: FO1, monkeypatch) -> None:
 )
 def test_an_answer_that_was_cut_says_so(writing: FO1, monkeypatch, request_: Request) -> None:
     scene = writing.encode(tiny.picture(*SIZE), tiny.boxes(2, *SIZE))
-    monkeypatch.setattr(Engine, "generate", lambda _, rows, *__: [Text("a cup", False) for _ in rows])
+    monkeypatch.setattr(
+        Engine, "generate", lambda _, rows, *__: [Text("a cup", False) for _ in rows]
+    )
     assert any("was cut" in problem for problem in scene.answer(request_).problems)
     monkeypatch.setattr(Engine, "generate", lambda _, rows, *__: [Text("a cup") for _ in rows])
     assert not any("was cut" in problem for problem in scene.answer(request_).problems)
