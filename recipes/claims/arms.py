@@ -9,7 +9,7 @@ beside the picture stands behind it: regions, a grid of tokens from the auxiliar
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -267,7 +267,7 @@ class Tables:
 class Turns:
     """Draws from several sources in turn."""
 
-    draws: Sequence[Draw | Tables]
+    draws: Sequence[Callable[[int], Sample]]
 
     def __call__(self, index: int) -> Sample:
         """Return sample `index`."""

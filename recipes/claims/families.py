@@ -24,7 +24,7 @@ from deepstack import reach_regions
 from hosts import HOSTS, Copying, build_model, build_processor
 from measures import Asker, lists, naming
 from scenes import Seen, of_round, vocabulary
-from study import ARMS, BATCH
+from study import ARMS, BATCH, HOST_PARTS
 from tables import Mean
 
 from fo1.data.sample import Dialogue, Sample
@@ -112,8 +112,13 @@ class Trial:
 def host_run(family: str, out: Path) -> Run:
     """Return the host's own training; it never sees a region of a picture."""
     processor, seen = build_processor(family), of_round("base", HELD_OUT, out)
-    learns = dict.fromkeys(("language_model", "vision", "pointer"), HOST_RATE)
-    stage = Stage(name="host", learns=learns, steps=HOST_STEPS, batch=BATCH, warmup=0.1)
+    stage = Stage(
+        name="host",
+        learns=dict.fromkeys(HOST_PARTS, HOST_RATE),
+        steps=HOST_STEPS,
+        batch=BATCH,
+        warmup=0.1,
+    )
     return Run(
         recipe=Recipe(
             name=f"host {family}", stages=(stage,), micro_batch=BATCH, save_every=100, keep=1
