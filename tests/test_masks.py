@@ -1,5 +1,7 @@
 """Masks as run lengths: against pycocotools and against pixels counted one by one."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from fo1 import Detections, InputError
 from fo1.masks import PARTS, Masks, compress, decompress
 from fo1.polygons import fill
 
+FIELDS = ("boxes", "labels", "scores", "regions", "image_size")
 RNG = np.random.default_rng(0)
 
 
@@ -156,6 +159,8 @@ def test_detections_carry_masks() -> None:
     assert Detections.merge([found, Detections.empty((10, 10))]).masks == found.masks
     bare = Detections(found.boxes, found.labels, found.scores, found.regions, (10, 10))
     assert found != bare
+    arrays: Any = found.masks.to_array()
+    assert found == Detections(*(getattr(bare, name) for name in FIELDS), arrays)
     assert Detections.merge([found, bare]).masks is None
     assert found.to_dicts()[1]["mask"] == found.masks.to_rle()[1]
     assert "mask" not in bare.to_dicts()[0]

@@ -135,7 +135,7 @@ class Detections:
         proposal_scores: (N,) float32, what the proposer gave the box; None where nobody proposed.
         model_scores: (N,) float32, what FO1 alone says: the match by its score head, or the
             probability of the region's token where it writes; None where it judged nothing.
-        masks: N masks of that picture, where there are any.
+        masks: N masks of that picture, where there are any; (N, height, width) truth values become `Masks`.
 
     Raises:
         BoxError: boxes are not (N, 4) finite numbers.
@@ -167,7 +167,7 @@ class Detections:
                 object.__setattr__(self, name, _as_scores(own, len(boxes)))
         object.__setattr__(self, "regions", _as_regions(self.regions, len(boxes)))
         object.__setattr__(self, "image_size", _as_size(self.image_size))
-        _check_masks(self.masks, len(boxes), self.image_size)
+        object.__setattr__(self, "masks", _as_masks(self.masks, len(boxes), self.image_size))
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -454,12 +454,17 @@ def _as_scores(scores: npt.ArrayLike, count: int) -> npt.NDArray[np.float32]:
     return array
 
 
-def _check_masks(masks: Masks | None, count: int, size: Size) -> None:
-    if masks is not None and (len(masks), masks.image_size) != (count, size):
+def _as_masks(masks: Masks | npt.ArrayLike | None, count: int, size: Size) -> Masks | None:
+    if masks is None:
+        return None
+    if not isinstance(masks, Masks):
+        masks = Masks.from_array(masks)
+    if (len(masks), masks.image_size) != (count, size):
         raise InputError(
             f"got {len(masks)} masks of a picture of size {masks.image_size} for {count} boxes in one of {size}; "
             "give one mask a box, of the same picture"
         )
+    return masks
 
 
 def _as_regions(regions: npt.ArrayLike, count: int) -> npt.NDArray[np.int64]:

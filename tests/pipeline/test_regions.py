@@ -109,6 +109,7 @@ def test_of_equal_boxes_at_a_point_the_best_is_taken() -> None:
     assert chosen.boxes.tolist() == [boxes[2], boxes[3], boxes[2], boxes[0]]
     assert chosen.scores.tolist() == pytest.approx([0.4, 0.8, 0.4, 0.9])
     assert len(boxes_at([], proposals, (60, 60))) == 0
+    assert len(boxes_at([], Proposals.empty(), (60, 60))) == 0
 
 
 @pytest.mark.parametrize(

@@ -106,9 +106,8 @@ def load_auxiliary(encoder: nn.Module, folder: str | Path) -> None:
         raise CheckpointError(
             f"{type(module).__name__} does not load from {folder}; give its config, then load its weights yourself"
         )
-    found, info = type(module).from_pretrained(
-        folder, config=module.config, output_loading_info=True
-    )
+    kind = cast(Any, type(module))
+    found, info = kind.from_pretrained(folder, config=module.config, output_loading_info=True)
     check_complete({**info, "unexpected_keys": ()}, str(folder))
     module.load_state_dict(found.state_dict())
 

@@ -57,6 +57,8 @@ def boxes_at(points: npt.ArrayLike, proposals: Proposals, size: Size) -> Proposa
         InputError: points are malformed or outside the picture, or no box holds one.
     """
     places = as_points(points, size)
+    if not len(places):
+        return Proposals.empty(proposals.source)
     boxes = proposals.boxes
     order = np.lexsort((-proposals.scores, box_area(boxes)))
     x, y = places[:, :1], places[:, 1:]
