@@ -221,7 +221,8 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
         if not read_out or not wanted:
             return RegionEmbeddings(features, encoder.project(features), ())
         own = torch.cat(list(pooled))
-        familiar = encoder.auxiliary.familiar(own)
+        told = [encoder.auxiliary.familiar(regions) for regions in pooled]
+        familiar = None if any(one is None for one in told) else torch.cat(told)
         return RegionEmbeddings(features, encoder.project(features), read_out(own), familiar)
 
     def fuse(
