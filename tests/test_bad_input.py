@@ -264,7 +264,8 @@ TABLE = {
         "cannot read boxes from gone.json (No such file or directory); check the path",
     ),
     "boxes are a folder": Bad(
-        f"{DETECT} --boxes .", "cannot read boxes from . (*); check the path"
+        f"{DETECT} --boxes .",
+        "boxes.json has no list 'shapes'; it has: nothing; a folder of boxes is LabelMe's .json or YOLO's .txt",
     ),
     "boxes not JSON": boxes("[[1, 2, 3", f"bad.json is not JSON (*line 1*); {BOXES}"),
     "boxes are a picture": Bad(f"{DETECT} --boxes a.png", f"a.png is not JSON (*); {BOXES}"),
@@ -296,17 +297,18 @@ TABLE = {
         '[["1", "2", "3", "4"]]', f"bad.json row 0 holds a text, not a number; {BOXES}"
     ),
     "boxes an object": boxes(
-        '{"boxes": [[1, 2, 3, 4]]}', f"bad.json holds an object, not a list; {BOXES}"
+        '{"things": [[1, 2, 3, 4]]}',
+        f"bad.json holds an object without boxes, shapes or annotations; {BOXES}, or COCO's or LabelMe's",
     ),
     "boxes outside": boxes(
         "[[0, 0, 9, 9], [500, 0, 600, 50]]",
-        "boxes row 1: [500, 0, 600, 50] lies outside the picture of width 140 and height 112; "
+        "bad.json row 1: [500, 0, 600, 50] lies outside the picture of width 140 and height 112; "
         "give pixels of the original picture or remove the row",
         status=1,
     ),
     "boxes negative": boxes(
         "[[-50, -50, -10, -10]]",
-        "boxes row 0: [-50, -50, -10, -10] lies outside the picture of width 140 and height 112; "
+        "bad.json row 0: [-50, -50, -10, -10] lies outside the picture of width 140 and height 112; "
         "give pixels of the original picture or remove the row",
         status=1,
     ),

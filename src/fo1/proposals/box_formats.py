@@ -28,9 +28,7 @@ from fo1.formats.located import locate
 from fo1.geometry import Boxes, as_boxes, xywh_to_xyxy
 from fo1.proposals.box_files import BoxFile, PictureBoxes
 
-_CURE = (
-    "give a JSON list of boxes: [[x1, y1, x2, y2], ...], or a file of COCO, LabelMe or YOLO (.txt)"
-)
+_CURE = "give a JSON list of boxes: [[x1, y1, x2, y2], ...]"
 
 
 def read_box_folder(folder: Path, name: str) -> BoxFile:
@@ -50,7 +48,12 @@ def read_box_folder(folder: Path, name: str) -> BoxFile:
     for path in files:
         shown = short_name(str(path))
         read = _yolo if path.suffix == ".txt" else _labelme
-        found[path.stem] = read(path, path.read_text(encoding="utf-8-sig"), shown)
+        try:
+            found[path.stem] = read(path, path.read_text(encoding="utf-8-sig"), shown)
+        except InputError as error:
+            raise InputError(
+                f"{error}; a folder of boxes is LabelMe's .json or YOLO's .txt"
+            ) from error
     return BoxFile(name, pictures=found, listed=files[0].suffix == ".json")
 
 
@@ -89,7 +92,9 @@ def read_box_bytes(data: bytes, name: str, path: Path | None = None) -> BoxFile:
         return BoxFile(name, pictures=_coco(path, name))
     if "boxes" in rows:
         return BoxFile(name, _object(cast("dict[str, Any]", rows), name))
-    raise InputError(f"{name} holds an object without boxes, shapes or annotations; {_CURE}")
+    raise InputError(
+        f"{name} holds an object without boxes, shapes or annotations; {_CURE}, or COCO's or LabelMe's"
+    )
 
 
 def _object(values: dict[str, Any], name: str) -> PictureBoxes:
