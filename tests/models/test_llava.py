@@ -117,12 +117,30 @@ def test_an_image_processor_that_loses_a_part_of_the_picture_is_refused(
     settings: dict[str, Any],
 ) -> None:
     kind = CLIPImageProcessorPil(**settings)
-    for give in (
-        lambda: FO1Processor(kind, kind, tiny.make_processor().tokenizer, host="llava"),
-        lambda: FAMILY.fit_image_processor(kind, host_config()),
-    ):
-        with pytest.raises(InputError, match=r"boxes at its border would be lost.*do_center_crop"):
-            give()
+    with pytest.raises(InputError, match=r"boxes at its border would be lost.*do_center_crop"):
+        FO1Processor(kind, kind, tiny.make_processor().tokenizer, host="llava")
+
+
+def test_one_that_crops_is_made_to_squash() -> None:
+    """The published image processors of LLaVA take the middle of a picture."""
+    made = FAMILY.fit_image_processor(CLIPImageProcessorPil(), host_config())
+    plain = FAMILY.fit_image_processor(tiny.llava_image_processor(tiny.FRAME), host_config())
+    image = tiny.picture(90, 40)
+    pixels = made([image], return_tensors="pt")["pixel_values"]
+    assert pixels.shape[-2:] == (tiny.FRAME, tiny.FRAME)
+    mean, std = (torch.tensor(v)[:, None, None] for v in (made.image_mean, made.image_std))
+    own, other = (torch.tensor(v)[:, None, None] for v in (plain.image_mean, plain.image_std))
+    expected = plain([image], return_tensors="pt")["pixel_values"] * other + own
+    torch.testing.assert_close(pixels * std + mean, expected)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"do_center_crop": False}, {"do_center_crop": False, "do_resize": False}],
+)
+def test_one_that_keeps_shapes_is_refused_for_a_host(settings: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"boxes at its border would be lost.*do_center_crop"):
+        FAMILY.fit_image_processor(CLIPImageProcessorPil(**settings), host_config())
 
 
 def test_what_does_not_fit_the_host_is_refused() -> None:

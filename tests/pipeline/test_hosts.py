@@ -112,7 +112,7 @@ def test_a_host_s_folder_becomes_a_model_that_sees_with_the_packaged_encoder(
         ),
         (
             "preprocessor_config.json",
-            '{"image_processor_type": "CLIPImageProcessor", "do_center_crop": true}',
+            '{"image_processor_type": "CLIPImageProcessor", "do_center_crop": false}',
             "preprocessor_config.json: .*do_center_crop=False",
         ),
     ],

@@ -55,10 +55,24 @@ class Llava(PlainFamily):
             )
 
     def fit_image_processor(self, image_processor: Any, config: Any) -> Any:
-        """Return a copy that knows the tower's patches; the tower has to be of a kind with one frame."""
-        self.check_image_processor(image_processor)
+        """Return a copy that knows the tower's patches; the tower has to be of a kind with one frame.
+
+        One that crops the picture's middle, as LLaVA's published ones do, is made to squash the whole of it to
+        the same size: boxes at the border would be lost.
+        """
         vision = config.vision_config
         first = class_tokens(vision)
+        if getattr(image_processor, "do_center_crop", False):
+            side = vision.image_size
+            whole = {
+                "do_resize": True,
+                "do_center_crop": False,
+                "size": {"height": side, "width": side},
+            }
+            image_processor = type(image_processor).from_dict(
+                {**image_processor.to_dict(), **whole}
+            )
+        self.check_image_processor(image_processor)
         check_side(image_processor, vision.image_size)
         dropped = config.vision_feature_select_strategy == "default"
         if dropped and not first:
