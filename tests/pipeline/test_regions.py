@@ -119,7 +119,7 @@ def test_of_equal_boxes_at_a_point_the_best_is_taken() -> None:
         ({"masks": [L_SHAPE], "boxes": [[101, 10, 120, 20]]}, "mask 0 covers nothing of its box"),
         ({"masks": [L_SHAPE & False]}, "row 0: it covers no pixel"),
         ({"masks": [L_SHAPE.T]}, "got shape (140, 112), need (112, 140)"),
-        ({"masks": [L_SHAPE], "proposer": "grid"}, "got regions and a proposer"),
+        ({"masks": [L_SHAPE], "proposer": "grid"}, "got masks and a proposer"),
         ({"masks": [L_SHAPE], "points": [[1, 1]]}, "got points and other regions"),
         ({"boxes": [BOX], "points": [[1, 1]]}, "got points and other regions"),
         ({"points": [[150, 1]]}, "points row 0: (150, 1) lies outside"),

@@ -211,7 +211,8 @@ class FO1(Verbs):
                 or points are malformed, or no box holds a point.
         """
         if proposer is not None and not (boxes is None and masks is None):
-            raise InputError("got regions and a proposer; give one of them")
+            given = "boxes" if masks is None else "masks"
+            raise InputError(f"got {given} and a proposer; give one of them")
         if points is not None and not (boxes is None and masks is None):
             raise InputError("got points and other regions; give one of them")
         encoded = None
