@@ -17,6 +17,7 @@ from fo1.cli.arguments import (
     DATA,
     DOCTOR,
     EVAL,
+    LABEL,
     MCP,
     SERVE,
     TRAIN,
@@ -109,6 +110,8 @@ def _run(words: Sequence[str], out: TextIO, interrupts: Interrupts) -> int:
             return _mcp(arguments, out)
         if arguments.command == DATA:
             return _data(arguments, out, interrupts)
+        if arguments.command == LABEL:
+            return _label(arguments, out, interrupts)
         job = plan(arguments)
         if tell_missing(job, out, sys.stderr, interrupts):
             return FAILED
@@ -172,6 +175,12 @@ def _mcp(arguments: Arguments, out: TextIO) -> int:
 
     be_a_tool(arguments, sys.stdin, out)
     return OK
+
+
+def _label(arguments: Arguments, out: TextIO, interrupts: Interrupts) -> int:
+    from fo1.cli.label import label_pictures, plan
+
+    return FAILED if label_pictures(plan(arguments), out, sys.stderr, interrupts) else OK
 
 
 def _fail(message: str, status: int, words: Sequence[str]) -> int:

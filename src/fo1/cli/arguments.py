@@ -14,6 +14,7 @@ from fo1.cli.options import (
     add_data,
     add_doctor,
     add_eval,
+    add_label,
     add_mcp,
     add_serve,
     add_task,
@@ -30,9 +31,10 @@ CONVERT = "convert"
 EVAL = "eval"
 TRAIN = "train"
 DATA = "data"
+LABEL = "label"
 SERVE = "serve"
 MCP = "mcp"
-WITHOUT_PICTURES = (DOCTOR, VERIFY, CONVERT, EVAL, TRAIN, DATA, SERVE, MCP)
+WITHOUT_PICTURES = (DOCTOR, VERIFY, CONVERT, EVAL, TRAIN, DATA, LABEL, SERVE, MCP)
 
 _ABOUT = {
     Task.DETECT: "find everything that the queries name",
@@ -88,6 +90,11 @@ _EXAMPLES = {
   fo1 train lora_1gpu --model FOLDER --data coco=coco --data general=conversations.json --out out/lora
   torchrun --nproc-per-node 8 -m fo1 train RECIPE --model FOLDER --data ... --out out/3b
   the same command again goes on where a run was stopped; recipes and data: docs/training.md""",
+    LABEL: """\
+  fo1 label photos -q "cup; dog" --out out/labels                       coco.json, statistics, a contact sheet
+  fo1 label list.csv --queries names.txt --format yolo,labelme --out out/labels --processes 4
+  fo1 label instances.json --pictures val2017 -q person --out out/labels --ray
+  the same command again goes on where a run was stopped; other formats cost no second run: docs/labelling.md""",
     DATA: """\
   fo1 data inspect coco_folder --out out/seen           what it holds, and samples as the model sees them
   fo1 data inspect yolo:my_data --out out/seen --recipe nano --set sampling.jitter=0 --count 20
@@ -157,6 +164,10 @@ class Arguments(argparse.Namespace):
     api_key_file: str | None
     remote_pictures: bool
     limits: list[str] | None
+    queries: str | None
+    format: list[str] | None
+    processes: int | None
+    ray: bool
 
 
 def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> Arguments:
@@ -210,6 +221,9 @@ def build_parser() -> Parser:
     add_convert(_add_command(commands, CONVERT, "write a checkpoint in another layout"))
     add_eval(_add_command(commands, EVAL, "measure a model on a benchmark"))
     add_train(_add_command(commands, TRAIN, "teach a model your data"))
+    add_label(
+        _add_command(commands, LABEL, "label many pictures, into the files that other tools read")
+    )
     add_data(_add_command(commands, DATA, "look at a data set, find its errors, convert it"))
     add_serve(_add_command(commands, SERVE, "answer over HTTP, also in the shape of OpenAI's API"))
     add_mcp(_add_command(commands, MCP, "be a tool of agents, by the Model Context Protocol"))

@@ -27,10 +27,10 @@ from fo1.evaluation.metrics.estimates import RESAMPLES, resampling
 from fo1.evaluation.predicting import Predictor, Told
 from fo1.evaluation.processes import Processes
 from fo1.evaluation.published import published
-from fo1.evaluation.record import circumstances, hash_data, hash_model
+from fo1.evaluation.record import circumstances, hash_data
 from fo1.evaluation.reliability import plot
 from fo1.evaluation.report import Table
-from fo1.evaluation.run_folder import RunFolder, make_folder
+from fo1.evaluation.run_folder import RunFolder
 from fo1.evaluation.runner import run
 from fo1.evaluation.sources import TRUE, check_source, describe_source, make_source
 from fo1.evaluation.summary import Summary, summarise
@@ -38,6 +38,8 @@ from fo1.evaluation.task import AnyTask
 from fo1.evaluation.tasks import get_task
 from fo1.evaluation.worst import save_worst
 from fo1.formats.beside import write_beside
+from fo1.formats.hashes import hash_model
+from fo1.formats.run_settings import make_folder
 from fo1.pipeline import FO1
 from fo1.pipeline.request import GIVEN
 from fo1.visualize import save_picture

@@ -202,9 +202,19 @@ def _queries(task: Task, given: Sequence[str]) -> tuple[str, ...]:
         return tuple(given)
     if task not in QUERY_TASKS:
         return ()
-    pieces = [piece for text in given for piece in text.split(SEPARATOR) if piece.strip()]
-    if not pieces:
+    names = split_names(given)
+    if not names:
         raise QueryError(f"{task} needs a --query, the name of something; {_example(task)}")
+    return names
+
+
+def split_names(given: Sequence[str]) -> tuple[str, ...]:
+    """Return the clean names in texts with separators, each once, in order.
+
+    Raises:
+        QueryError: one is too long.
+    """
+    pieces = [piece for text in given for piece in text.split(SEPARATOR) if piece.strip()]
     return tuple(dict.fromkeys(prompts.clean_name(piece) for piece in pieces))
 
 

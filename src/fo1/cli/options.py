@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 from fo1.data.converters import CONVERTERS
 from fo1.errors import InputError, short_name
+from fo1.export import EXPORTS
 from fo1.prompts import REGION_TASKS, Task
 from fo1.proposals import DETECTOR_HELP, names
 from fo1.serving.limits import Limits
@@ -88,13 +89,7 @@ def add_eval(parser: Parser) -> None:
         action="store_true",
         help="also what the language model writes where the model has a score head",
     )
-    parser.add_argument(
-        "--batch-size",
-        metavar="N",
-        type=_number(int, 1, None),
-        default=1,
-        help="examples that are asked together (1)",
-    )
+    _add_batch_size(parser, "examples")
     parser.add_argument(
         "--seed", metavar="N", type=_number(int, 0, None), default=0, help="of shuffles (0)"
     )
@@ -130,10 +125,50 @@ def add_serve(parser: Parser) -> None:
 
 def add_mcp(parser: Parser) -> None:
     """Add what `fo1 mcp` takes, and `fo1 serve` as well."""
-    parser.add_argument(
-        "--proposer", metavar="NAME", help=f"where boxes come from: {', '.join(names())}"
-    )
+    _add_proposer(parser)
     add_model_options(parser)
+
+
+def add_label(parser: Parser) -> None:
+    """Add what `fo1 label` takes."""
+    parser.set_defaults(query=[])
+    parser.add_argument(
+        "source",
+        metavar="FOLDER_OR_LIST",
+        help="a folder of pictures, at any depth, or a .txt, .csv, .jsonl or COCO .json file that names them",
+    )
+    parser.add_argument(
+        "-q",
+        "--query",
+        metavar="TEXT",
+        action="append",
+        help=f"a name; repeat it, or put '{SEPARATOR}' between several",
+    )
+    parser.add_argument("--queries", metavar="FILE", help="a text file with a name a line")
+    parser.add_argument(
+        "--format",
+        metavar="NAME",
+        action="append",
+        help=f"of the labels: {', '.join(EXPORTS)}; repeat it, or put ',' between several (coco)",
+    )
+    _add_out(parser)
+    parser.add_argument(
+        "--pictures", metavar="DIR", help="where the paths of a list start from, if not beside it"
+    )
+    parser.add_argument(
+        "--processes",
+        metavar="N",
+        type=_number(int, 1, None),
+        help="processes that label; each loads the model (one a GPU, else one a core, eight at most)",
+    )
+    parser.add_argument(
+        "--ray", action="store_true", help="share the work among the machines of a Ray cluster"
+    )
+    _add_batch_size(parser, "pictures")
+    _add_proposer(parser)
+    _add_threshold(parser)
+    add_model_options(parser)
+    parser.add_argument("--json", action="store_true", help="print the counts as one JSON object")
 
 
 def add_train(parser: Parser) -> None:
@@ -230,6 +265,25 @@ def _add_rows(parser: Parser) -> None:
     )
 
 
+def _add_batch_size(parser: Parser, what: str) -> None:
+    parser.add_argument(
+        "--batch-size",
+        metavar="N",
+        type=_number(int, 1, None),
+        default=1,
+        help=f"{what} that are asked together (1)",
+    )
+
+
+def _add_threshold(parser: Parser) -> None:
+    parser.add_argument(
+        "--threshold",
+        metavar="P",
+        type=_number(float, 0, 1),
+        help="least score of a detection, 0 to 1",
+    )
+
+
 def _add_out(parser: Parser) -> None:
     parser.add_argument("--out", metavar="DIR", help="folder for what is found")
 
@@ -280,12 +334,7 @@ def add_task(parser: Parser, task: Task) -> None:
     )
     _add_proposer(source)
     add_model_options(parser)
-    parser.add_argument(
-        "--threshold",
-        metavar="P",
-        type=_number(float, 0, 1),
-        help="least score of a detection, 0 to 1",
-    )
+    _add_threshold(parser)
     parser.add_argument(
         "--save",
         metavar="PICTURE",

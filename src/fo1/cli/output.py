@@ -45,11 +45,11 @@ def show(row: Row) -> str:
             (item["label"], f"{item['score']:.2f}", _box(item["box"]), str(item["region"]))
             for item in found
         ]
-        lines += _table(("label", "score", "box", "region"), cells, right=(1, 3))
+        lines += table(("label", "score", "box", "region"), cells, right=(1, 3))
     if texts:
         boxes = row["regions"]
         cells = [(str(s["region"]), _box(boxes[s["region"]]), s["text"]) for s in texts]
-        lines += _table(("region", "box", "text"), cells, right=(0,))
+        lines += table(("region", "box", "text"), cells, right=(0,))
     return "\n".join(lines) + "\n\n"
 
 
@@ -71,7 +71,7 @@ def _box(box: Sequence[float]) -> str:
     return ", ".join(f"{side:.0f}" for side in box)
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int]) -> list[str]:
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int]) -> list[str]:
     """Return aligned lines; columns in `right` end flush, the others begin flush."""
     shown = [[" ".join(cell.split()) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(heads, *shown, strict=True)]

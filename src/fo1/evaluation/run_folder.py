@@ -16,19 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-
-from fo1.errors import InputError, short_name
 from fo1.evaluation.prediction import Prediction, Row
-from fo1.formats.beside import write_beside, written_beside
+from fo1.formats.beside import sweep, written_beside
+from fo1.formats.run_settings import check_settings, lock, make_folder, unwritable
 
 Key: TypeAlias = tuple[str, str]
 """(contestant, key of the example)."""
 
-SETTINGS, ROWS, PARTS = "settings.json", "rows.jsonl", "parts"
+ROWS, PARTS = "rows.jsonl", "parts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +63,15 @@ class RunFolder:
         self._own = path / PARTS / f"rows-{rank}.jsonl"
         make_folder(path)
         try:
-            self._check_settings(settings)
-            self._lock = None if rank else _lock(path / SETTINGS)
+            check_settings(path, settings)
+            self._lock = None if rank else lock(path)
             if not rank:
-                for cut in path.glob("*.new"):  # left by a process that was killed
-                    cut.unlink(missing_ok=True)
+                sweep(path)
             self._own.parent.mkdir(exist_ok=True)
             self._drop_cut_line()
             self._file = self._own.open("ab")
         except OSError as error:
-            raise _unwritable(path, error) from error
+            raise unwritable(path, error) from error
 
     def places(self, answers: Mapping[str, int]) -> dict[Key, Place]:
         """Return where all whole rows lie, also those of other processes.
@@ -129,25 +123,6 @@ class RunFolder:
             for (who, _), line in zip(order, file, strict=False):
                 yield who, Prediction.from_row(json.loads(line))
 
-    def _check_settings(self, settings: Mapping[str, Any]) -> None:
-        path, own = self.path / SETTINGS, json.loads(json.dumps(settings))
-        if not path.exists():
-            write_beside(path, json.dumps(own, indent=1) + "\n")
-        try:
-            there = json.loads(path.read_bytes())
-        except ValueError:
-            there = None
-        if not isinstance(there, dict):
-            raise InputError(f"{path} is no settings of a run; give --out another folder")
-        for name in dict.fromkeys((*there, *own)):
-            old, new = there.get(name), own.get(name)
-            if old != new:
-                raise InputError(
-                    f"{short_name(str(self.path))} holds a run with {name} "
-                    f"{short_name(str(old), 80)!r}, this one has {short_name(str(new), 80)!r}; "
-                    "give --out another folder"
-                )
-
     def _drop_cut_line(self) -> None:
         """Cut what a killed process left behind its last whole line."""
         if not self._own.exists():
@@ -156,45 +131,6 @@ class RunFolder:
             whole = sum(len(line) for line in file if line.endswith(b"\n"))
         if whole < self._own.stat().st_size:
             os.truncate(self._own, whole)
-
-
-def make_folder(path: Path) -> None:
-    """Make the folder of a run if it is missing.
-
-    Raises:
-        InputError: it cannot be made.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-
-
-def _lock(path: Path) -> IO[bytes]:
-    """Return a file that no other run has locked; the system lets go of it when a process dies.
-
-    Raises:
-        InputError: another run has it.
-    """
-    file = path.open("rb")
-    if fcntl is not None:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.close()
-            raise InputError(
-                f"another run is writing to {short_name(str(path.parent))}; "
-                "wait for it, or give --out another folder"
-            ) from error
-        except OSError:  # a disk that knows no locks
-            pass
-    return file
-
-
-def _unwritable(path: Path, error: OSError) -> InputError:
-    reason = error.strerror or type(error).__name__
-    where = short_name(str(path))
-    return InputError(f"cannot write to {where} ({reason}); give --out another folder")
 
 
 def _scan(path: Path, answers: Mapping[str, int]) -> Iterator[tuple[Key, Place]]:

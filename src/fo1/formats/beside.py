@@ -1,11 +1,15 @@
 """Files that are there whole or not at all: written under another name, then renamed."""
 
 import os
+import re
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
+
+_LEFT: Final = re.compile(r".+\.\d+\.(?:new|old)")
 
 
 def write_beside(path: Path, text: str) -> None:
@@ -17,7 +21,7 @@ def write_beside(path: Path, text: str) -> None:
 @contextmanager
 def written_beside(path: Path) -> Iterator[IO[bytes]]:
     """Yield a file that takes the place of another when all is written."""
-    beside = path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.new")
+    beside = _beside(path, "new")
     try:
         with beside.open("wb") as file:
             yield file
@@ -26,3 +30,33 @@ def written_beside(path: Path) -> Iterator[IO[bytes]]:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_written_beside(path: Path) -> Iterator[Path]:
+    """Yield a new folder that takes the place of another when all is written into it."""
+    beside, old = _beside(path, "new"), _beside(path, "old")
+    try:
+        beside.mkdir()
+        yield beside
+        if path.is_dir():
+            path.replace(old)
+        beside.replace(path)
+    finally:
+        for left in (beside, old):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what processes that were killed left beside in a folder."""
+    for left in folder.iterdir():
+        if not _LEFT.fullmatch(left.name):
+            continue
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
+def _beside(path: Path, ending: str) -> Path:
+    return path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.{ending}")
