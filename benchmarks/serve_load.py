@@ -31,16 +31,7 @@ from PIL import Image
 from fo1 import FO1
 
 ROOT = Path(__file__).parents[1]
-SIZES = [
-    (640, 427),
-    (427, 640),
-    (800, 534),
-    (320, 320),
-    (1024, 683),
-    (500, 500),
-    (300, 200),
-    (960, 400),
-]
+SIZES = [(640, 427), (427, 640), (800, 534), (320, 320), (500, 300)]
 NAMES = ["cup", "dog", "person", "car", "bottle", "book", "chair"]
 BAD = [
     {"image": "/etc/passwd"},
@@ -213,6 +204,8 @@ class Load:
                 self.texts_apart += 1  # greedy texts may part where two tokens are as good
             elif told:
                 self.wrong.append(f"{one['path']} {told}")
+        elif got.status_code == 504:
+            pass  # counted; on busy cores it is what there is to say
         elif got.status_code in (429, 503):
             await asyncio.sleep(float(got.headers["retry-after"]) * random.uniform(0.5, 1.5))
         else:
@@ -286,9 +279,14 @@ def main() -> int:
 
     begun = time.monotonic()
     drained = asyncio.run(run())
-    status = server.wait(60)
+    answered = time.monotonic()
+    status = server.wait(600)  # what clients that left had begun is ended first
+    ended = time.monotonic() - answered
     passed = min(time.monotonic() - begun, options.seconds)
     times = np.array([t for own in load.seconds.values() for t in own])
+    if not len(times):
+        print(f"nothing was answered: {dict(load.statuses)}; free the cores, or give more --seconds")
+        return 1
     half = seen[len(seen) // 2 :]
     report = {
         "answers": len(times),
@@ -313,6 +311,7 @@ def main() -> int:
         "files": [seen[0][1], half[0][1], max(one[1] for one in seen)],
         "threads": [seen[0][2], half[0][2], max(one[2] for one in seen)],
         "sigterm": dict(collections.Counter(drained)),
+        "seconds_to_end": round(ended, 1),
         "exit_status": status,
     }
     print(json.dumps(report, indent=1))

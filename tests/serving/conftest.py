@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from typing import Any
 
@@ -23,7 +24,7 @@ if HERE:
     from fo1.serving.app import create_app
     from fo1.serving.gate import Gate
     from fo1.serving.limits import Limits
-    from fo1.serving.server import create_service
+    from fo1.serving.server import Server, bind, create_service, url_of
     from fo1.serving.service import Service
 
 collect_ignore_glob = [] if HERE else ["test_*.py"]
@@ -90,3 +91,21 @@ def client(served: Callable[..., TestClient]) -> TestClient:
 def gate_of(answerer: Any, **limits: int) -> Gate:
     """Return an application in front of something else that answers."""
     return create_app(Service(name="fake", answerer=answerer, limits=Limits(**limits)))
+
+
+@contextmanager
+def running(service: Service) -> Iterator[tuple[str, Server, threading.Thread]]:
+    """Serve over sockets, in a thread; give the address, the server and the thread."""
+    sock = bind("127.0.0.1", 0)
+    url, ready = url_of(sock), threading.Event()
+    server = Server(service, ready.set)
+    thread = threading.Thread(target=server.run, args=([sock],))
+    thread.start()
+    try:
+        assert ready.wait(60)
+        yield url, server, thread
+    finally:
+        server.should_exit = True
+        thread.join(60)
+        sock.close()
+    assert not thread.is_alive()

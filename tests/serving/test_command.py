@@ -61,19 +61,22 @@ def test_what_is_typed_reaches_the_server(
     seen: list[Any] = []
     monkeypatch.setattr("fo1.pipeline.FO1.from_pretrained", lambda *_, **__: loaded)
 
-    def serve(service: Any, sock: Any, ready: Any) -> None:
-        seen.append(service)
-        ready("http://here:1")
-        sock.close()
+    class Fake:
+        def __init__(self, service: Any, ready: Any) -> None:
+            seen.append(service)
+            ready()
 
-    monkeypatch.setattr("fo1.serving.server.serve", serve)
+        def run(self, sockets: Any) -> None:
+            sockets[0].close()
+
+    monkeypatch.setattr("fo1.serving.server.Server", Fake)
     typed = f"serve --port 0 --api-key-file {keys} --remote-pictures --limit seconds=7 --limit bytes=1_000"
     assert main(typed.split()) == 0
     (service,) = seen
     assert service.keys == ("one", "two")
     assert (service.limits.seconds, service.limits.bytes) == (7, 1_000)
     assert (service.remote.seconds, service.remote.most_bytes) == (7, 1_000)
-    assert "at http://here:1" in capsys.readouterr().err
+    assert "serving model0 at http://127.0.0.1:" in capsys.readouterr().err
     assert main(["serve", "--port", "0", "--host", "0.0.0.0"]) == 0
     assert "--api-key-file" in capsys.readouterr().err
     assert seen[1].remote is None

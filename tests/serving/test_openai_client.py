@@ -1,7 +1,6 @@
 """OpenAI's own client against the server, as the README uses it."""
 
 import re
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,9 @@ import openai
 import pytest
 
 from fo1.pipeline import FO1
-from fo1.serving import server as serving
 from fo1.serving.limits import Limits
-from fo1.serving.server import bind, create_service, serve
+from fo1.serving.server import create_service
+from tests.serving.conftest import running
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -21,24 +20,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 @pytest.fixture
 def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Where nano is served, with a key."""
-    made: list[Any] = []
-    plain = serving._Server.__init__
-
-    def spy(self: Any, *given: Any) -> None:
-        plain(self, *given)
-        made.append(self)
-
-    monkeypatch.setattr(serving._Server, "__init__", spy)
     monkeypatch.setattr("fo1.pipeline.engine.MAX_NEW_TOKENS", 256)
-    service = create_service(FO1.from_pretrained(), Limits(), keys=("secret",))
-    sock = bind("127.0.0.1", 0)
-    ready = threading.Event()
-    thread = threading.Thread(target=serve, args=(service, sock, lambda _: ready.set()))
-    thread.start()
-    assert ready.wait(10)
-    yield f"http://127.0.0.1:{sock.getsockname()[1]}"
-    made[0].should_exit = True
-    thread.join(20)
+    with running(create_service(FO1.from_pretrained(), Limits(), keys=("secret",))) as (url, *_):
+        yield url
 
 
 def test_the_readme_s_example(address: str, monkeypatch: pytest.MonkeyPatch, capsys) -> None:

@@ -44,8 +44,7 @@ def serve(arguments: Arguments) -> None:
     """
     limits, keys = plan(arguments)
     with quiet():
-        from fo1.serving.server import bind, create_service
-        from fo1.serving.server import serve as serve_at
+        from fo1.serving.server import Server, bind, create_service, url_of
 
         sock = bind(arguments.host, arguments.port)
         model = _load(arguments)
@@ -54,7 +53,8 @@ def serve(arguments: Arguments) -> None:
     service = create_service(model, limits, keys=keys, remote=arguments.remote_pictures)
     if not keys and arguments.host not in _HERE:
         _tell(f"whoever reaches {arguments.host} may ask; --api-key-file FILE keeps others out")
-    serve_at(service, sock, lambda url: _tell(f"serving {service.name} at {url}; Ctrl-C ends it"))
+    told = f"serving {service.name} at {url_of(sock)}; Ctrl-C ends it"
+    Server(service, lambda: _tell(told)).run([sock])
 
 
 def be_a_tool(arguments: Arguments, messages: TextIO, out: TextIO) -> None:

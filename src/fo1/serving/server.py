@@ -12,7 +12,6 @@ from fo1.errors import InputError
 from fo1.pipeline import FO1
 from fo1.serving.app import create_app, served_name
 from fo1.serving.batching import Batcher
-from fo1.serving.gate import Gate
 from fo1.serving.limits import Limits
 from fo1.serving.metrics import Metrics
 from fo1.serving.remote import Remote
@@ -82,39 +81,36 @@ def create_service(
     )
 
 
-def serve(service: Service, sock: socket.socket, ready: Callable[[str], None]) -> None:
-    """Serve until a signal says to end.
+def url_of(sock: socket.socket) -> str:
+    """Return where clients find what is served at a socket."""
+    host, port = sock.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class Server(uvicorn.Server):
+    """Drains before it ends: what comes after the signal is told so, what came before is answered.
 
     Args:
         service: what is served.
-        sock: where.
-        ready: told the address once requests are taken.
+        ready: called once requests are taken.
     """
-    gate = create_app(service)
-    host, port = sock.getsockname()[:2]
-    config = uvicorn.Config(
-        gate,
-        http="h11",
-        ws="none",
-        loop="asyncio",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=_IDLE,
-        timeout_graceful_shutdown=_GRACE,
-    )
-    shown = f"[{host}]" if ":" in host else host
-    _Server(config, gate, lambda: ready(f"http://{shown}:{port}")).run([sock])
 
-
-class _Server(uvicorn.Server):
-    """Drains before it ends: what comes after the signal is told so, what came before is answered."""
-
-    def __init__(self, config: uvicorn.Config, gate: Gate, ready: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._gate = gate
+    def __init__(self, service: Service, ready: Callable[[], None]) -> None:
+        self._gate = create_app(service)
         self._ready = ready
+        config = uvicorn.Config(
+            self._gate,
+            http="h11",
+            ws="none",
+            loop="asyncio",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=_IDLE,
+            timeout_graceful_shutdown=_GRACE,
+        )
+        super().__init__(config)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen."""
