@@ -93,22 +93,21 @@ def test_texts_are_those_of_whole_passes(host: str, monkeypatch: pytest.MonkeyPa
         ]
 
     behind = said()
-    monkeypatch.setattr(Engine, "_behind_prefix", lambda self, rows: None)
+    monkeypatch.setattr(Engine, "_behind_prefix", lambda self, rows, ids: None)
     assert said() == behind
 
 
-def test_a_question_that_joins_the_prefix_is_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_question_that_joins_the_prefix_is_read_whole() -> None:
     """Tokens across the seam are other tokens than those before and behind it."""
     engine = model_of("qwen2_5_vl", score=False).engine
     scene = engine.encode(tiny.picture(*SIZE), tiny.boxes(2, *SIZE))
     from fo1.layout import question_branch, scene_prefix
 
     row = Row(scene_prefix(2) + question_branch("why?"), (scene,), ((0, 0), (0, 1)), 2)
-    assert engine._behind_prefix([row]) is not None
-    joined = engine._ids_of([row])[0]
-    joined[-40] += 1  # as a tokenizer would that merges over the seam
-    monkeypatch.setattr(Engine, "_ids_of", lambda self, rows: [joined])
-    assert engine._behind_prefix([row]) is None
+    ids = engine._ids_of([row])
+    assert engine._behind_prefix([row], ids) is not None
+    ids[0][-40] += 1  # as a tokenizer would that merges over the seam
+    assert engine._behind_prefix([row], ids) is None
 
 
 def test_rows_of_different_scenes_share_no_prefix() -> None:
@@ -118,7 +117,7 @@ def test_rows_of_different_scenes_share_no_prefix() -> None:
 
     prompt = scene_prefix(2) + question_branch("why?")
     rows = [Row(prompt, (scene,), ((0, 0), (0, 1)), 2) for scene in scenes]
-    assert engine._behind_prefix(rows) is None
+    assert engine._behind_prefix(rows, engine._ids_of(rows)) is None
     assert len(engine.generate(rows)) == 2
 
 

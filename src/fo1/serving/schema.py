@@ -104,13 +104,23 @@ class AskBody(PictureBody):
     think: bool = False
 
 
+class Rle(BaseModel):
+    """A mask as COCO writes it, compressed."""
+
+    size: list[int]
+    counts: str
+
+
 class Found(BaseModel):
-    """One detection."""
+    """One detection; what is not known of it is left out, or null in a chat."""
 
     label: str
     box: list[float]
     score: float
     region: int
+    proposal_score: float | None = None
+    model_score: float | None = None
+    mask: Rle | None = None
 
 
 class TextRow(BaseModel):

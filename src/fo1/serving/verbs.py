@@ -42,6 +42,7 @@ def add_verbs(app: FastAPI, service: Service, pictures: PictureReader) -> None:
             tags=["verbs"],
             operation_id=str(task),
             response_model=schema.ResultRow,
+            response_model_exclude_unset=True,
             responses=schema.ERRORS,
         )
 
