@@ -74,7 +74,7 @@ class Gate:
         except Exception as error:
             refusal = as_refusal(error)
             if refusal.status == 500:
-                LOG.exception("%s failed", scope["path"])
+                LOG.exception("%r failed", scope["path"])
             await out.refuse(refusal)
         if out.status is not None:
             route = scope["path"] if scope["path"] in self.routes else "other"

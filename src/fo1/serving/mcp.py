@@ -20,6 +20,7 @@ from fo1.pipeline import FO1, Outcome, Request, Scene
 from fo1.pipeline.answering import MOST_UNNAMED
 from fo1.pipeline.json_row import json_boxes
 from fo1.prompts import Task
+from fo1.proposals.base import DEFAULT_LIMIT
 from fo1.visualize import draw
 
 VERSIONS: Final = ("2025-06-18", "2025-03-26", "2024-11-05")
@@ -151,12 +152,8 @@ def _call(model: FO1, task: Task, arguments: Mapping[str, Any]) -> dict[str, Any
         raise InputError("image is a path or a data URL, names is a list; give both like that")
     request = Request(task=task, queries=() if task is Task.READ else tuple(names))
     picture = load_image(image)
-    boxes = arguments.get("boxes")
-    scene = (
-        model.encode(picture, boxes)
-        if boxes is not None
-        else model.encode(picture, **({"limit": MOST_UNNAMED} if task is Task.READ else {}))
-    )
+    limit = MOST_UNNAMED if task is Task.READ else DEFAULT_LIMIT
+    scene = model.encode(picture, arguments.get("boxes"), limit=limit)
     outcome = scene.answer(request)
     told = _told(task, scene, outcome)
     content = [_text(json.dumps(told))]
