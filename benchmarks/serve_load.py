@@ -162,7 +162,7 @@ class Load:
     async def client(self, number: int, end: float) -> None:
         """Ask one after another."""
         chance = random.Random(number)
-        async with httpx.AsyncClient(base_url=self.url, timeout=120) as http:
+        async with httpx.AsyncClient(base_url=self.url, timeout=3600) as http:
             while time.monotonic() < end:
                 one = chance.choices(self.asked, self.weights)[0]
                 if chance.random() < 0.1:
@@ -174,7 +174,11 @@ class Load:
         """Send something malformed, or leave before the answer."""
         if chance.random() < 0.5:
             sent = {**one["body"], **chance.choice(BAD)}
-            got = await http.post(f"/v1/{one['path']}", json=sent)
+            try:
+                got = await http.post(f"/v1/{one['path']}", json=sent)
+            except httpx.HTTPError as error:
+                self.broken.append(repr(error))
+                return
             self.statuses[f"malformed {got.status_code}"] += 1
             good = got.status_code == 429 or (400 <= got.status_code < 500)
             if not good and "chat" not in one["path"]:
@@ -229,7 +233,7 @@ async def watch(pid: int, seen: list[tuple[float, int, int]], end: float) -> Non
 
 async def drain(url: str, pid: int, asked: list[dict[str, Any]]) -> list[int]:
     """Return the statuses of requests that were in flight at SIGTERM."""
-    async with httpx.AsyncClient(base_url=url, timeout=120) as http:
+    async with httpx.AsyncClient(base_url=url, timeout=3600) as http:
         many = [one for one in asked if one["path"] == "detect"]
         sent = [
             asyncio.ensure_future(http.post("/v1/detect", json=many[n % len(many)]["body"]))
@@ -278,14 +282,20 @@ def main() -> int:
         return await drain(url, server.pid, asked)
 
     begun = time.monotonic()
-    drained = asyncio.run(run())
+    try:
+        drained = asyncio.run(run())
+    except BaseException:
+        server.kill()
+        raise
     answered = time.monotonic()
     status = server.wait(600)  # what clients that left had begun is ended first
     ended = time.monotonic() - answered
     passed = min(time.monotonic() - begun, options.seconds)
     times = np.array([t for own in load.seconds.values() for t in own])
     if not len(times):
-        print(f"nothing was answered: {dict(load.statuses)}; free the cores, or give more --seconds")
+        print(
+            f"nothing was answered: {dict(load.statuses)}; free the cores, or give more --seconds"
+        )
         return 1
     half = seen[len(seen) // 2 :]
     report = {

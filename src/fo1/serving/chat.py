@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fo1.errors import BoxError, ImageError, QueryError
+from fo1.geometry import check_boxes
 from fo1.pipeline import Reply
 from fo1.pipeline.json_row import json_boxes, json_seconds
 from fo1.serving.chat_schema import (
@@ -35,7 +36,7 @@ async def read_chat(body: ChatBody, pictures: PictureReader, limits: Limits) -> 
 
     Raises:
         ImageError: a picture cannot be read, or there are too many.
-        BoxError: boxes belong to no picture, or there are too many.
+        BoxError: boxes are malformed, belong to no picture, or are too many.
         QueryError: there is too much text.
     """
     _check(body, limits)
@@ -128,9 +129,12 @@ def _check(body: ChatBody, limits: Limits) -> None:
     images = sum(isinstance(part, ImagePart) for part in parts)
     if images > limits.pictures:
         raise ImageError(f"the chat has {images} pictures; send at most {limits.pictures}")
-    boxes = sum(len(part.boxes or ()) for part in parts if isinstance(part, BoxesPart))
+    given = [part.boxes for part in parts if isinstance(part, BoxesPart) and part.boxes]
+    boxes = sum(map(len, given))
     if boxes > limits.boxes:
         raise BoxError(f"the chat has {boxes} boxes; send at most {limits.boxes}")
+    for own in given:
+        check_boxes(own, None)
     texts = [m.content for m in body.messages if isinstance(m.content, str)]
     texts += [part.text for part in parts if not isinstance(part, ImagePart | BoxesPart)]
     length = sum(map(len, texts))

@@ -5,7 +5,9 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from fo1 import tags
 from fo1.errors import BoxError, QueryError
+from fo1.geometry import check_boxes
 from fo1.pipeline import Outcome, Request
 from fo1.pipeline.answering import MOST_UNNAMED
 from fo1.pipeline.json_row import json_row
@@ -88,11 +90,11 @@ def add_verbs(app: FastAPI, service: Service, pictures: PictureReader) -> None:
 
 
 def check(body: schema.PictureBody, request: Request, limits: Limits) -> None:
-    """Check a verb's request against the limits.
+    """Check a verb's request as far as it can be without the picture, so that it does not wait in vain.
 
     Raises:
-        BoxError: there are too many boxes, or a proposer as well.
-        QueryError: too much is asked.
+        BoxError: boxes are malformed or too many, or there is a proposer as well.
+        QueryError: too much is asked, or of a region that does not exist.
     """
     if body.boxes is not None and body.proposer is not None:
         raise BoxError("got boxes and a proposer; send one of them")
@@ -101,6 +103,10 @@ def check(body: schema.PictureBody, request: Request, limits: Limits) -> None:
     for what, given in (("queries", request.queries), ("regions", request.regions or ())):
         if len(given) > limits.queries:
             raise QueryError(f"got {len(given)} {what}; send at most {limits.queries} a request")
+    if body.boxes is not None:
+        check_boxes(body.boxes, None)
+        asked = tags.regions_in(request.queries[0]) if request.task is Task.ASK else ()
+        tags.check_regions((*(request.regions or ()), *asked), len(body.boxes))
 
 
 def _tuple(regions: list[int] | None) -> tuple[int, ...] | None:
