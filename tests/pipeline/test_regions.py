@@ -1,5 +1,6 @@
 """Masks and points as regions of a scene."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,20 @@ def test_a_box_shaped_mask_is_its_box_and_an_l_is_not(loaded: FO1, picture: Any)
     for odd in ([20.3, 29.7, 101.4, 88.8], [-7, 4.5, 30.2, 150], [30, 30, 30, 60]):
         plain, under = loaded.encode(picture, [odd]), loaded.encode(picture, [odd], masks=[whole])
         torch.testing.assert_close(features(under), features(plain), atol=2e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("confidence", [None, np.float32([0.5])])
+def test_masks_of_supervision_count(confidence: Any, loaded: FO1, picture: Any) -> None:
+    found = SimpleNamespace(
+        xyxy=np.float32([BOX]), confidence=confidence, class_id=None, data={}, mask=L_SHAPE[None]
+    )
+    scene = loaded.encode(picture, found)
+    same = loaded.encode(picture, [BOX], masks=[L_SHAPE])
+    assert torch.equal(features(scene), features(same))
+    assert scene.masks == same.masks
+    assert scene.proposed == (confidence is not None)
+    plain = loaded.encode(picture, SimpleNamespace(**{**vars(found), "mask": None}))
+    assert plain.masks is None
 
 
 def test_a_region_does_not_see_what_its_mask_leaves_out(loaded: FO1, picture: Any) -> None:

@@ -232,7 +232,7 @@ class FO1(Verbs):
             else:
                 boxes = boxes_at(points, found, size)
         elif is_supervision(boxes):
-            masks = boxes.mask if masks is None else masks
+            masks = getattr(boxes, "mask", None) if masks is None else masks
             if boxes.confidence is not None:
                 boxes = as_proposals(boxes, GIVEN)
         proposals, read = given_regions(boxes, masks, size)
