@@ -38,27 +38,17 @@ def test_distances_are_those_of_a_gaussian(fitted: Familiarity) -> None:
     torch.testing.assert_close(fitted.distance(given), slow, rtol=0.05, atol=0.02)
 
 
-def test_chances_are_ranks_among_training_regions(fitted: Familiarity) -> None:
-    distances, given = fitted.distance(regions(4000, 0)), regions(300, 2)
-    for own, chance in zip(fitted.distance(given), fitted.chance(given), strict=True):
-        slow = max(0.5 / QUANTILES, float((distances >= own).float().mean()))
-        assert float(chance) == pytest.approx(slow, abs=0.006)
-
-
-def test_a_picture_is_as_familiar_as_the_harmonic_mean_of_its_regions(fitted: Familiarity) -> None:
-    for given in (regions(1, 5), regions(1, 6, shift=3.0), regions(7, 7), regions(7, 8, shift=0.4)):
-        chances = fitted.chance(given).tolist()
-        together = len(chances) / sum(1 / chance for chance in chances)
-        slow = -math.e * together * math.log(together) if together < 1 / math.e else 1.0
-        torch.testing.assert_close(fitted(given), torch.full((len(given),), slow))
-
-
-def test_a_few_regions_that_were_never_seen_tell_more_than_many_usual_ones(
-    fitted: Familiarity,
-) -> None:
-    usual = regions(20, 100)
-    assert fitted(usual).min() > 0.5
-    assert fitted(torch.cat([usual, regions(5, 10, shift=3.0)])).max() < 0.2
+def test_weights_follow_the_ranks_among_training_regions(fitted: Familiarity) -> None:
+    trained, given = regions(4000, 0), regions(300, 2)
+    distances = fitted.distance(trained)
+    weights = fitted(given)
+    for own, weight in zip(fitted.distance(given), weights, strict=True):
+        chance = float((distances >= own).float().mean())
+        if chance > 1 / math.e + 0.01:
+            assert weight == 1
+        elif chance > 0.02:
+            assert float(weight) == pytest.approx(-math.e * chance * math.log(chance), abs=0.03)
+    assert ((weights > 0) & (weights <= 1)).all()
 
 
 def test_what_lies_elsewhere_is_hardly_believed(fitted: Familiarity) -> None:

@@ -1,12 +1,10 @@
-"""How much a picture's regions look like those that a model learned from: how far what was learned may be believed.
+"""How much a region looks like those that a model learned from: how far what was learned may be believed there.
 
 A head that was fitted to drawings says something of photographs as well. Distances from the mean of its training
 regions tell when it does so blindly: by principal directions for the largest ones and by what is left over for all
 others (probabilistic principal components, Tipping and Bishop 1999). Their ranks among the training regions are
-p-values of "this is one of them". A picture is drawn or photographed as a whole, so those of its regions are put
-together, by their harmonic mean, which holds however they depend on each other (Wilson 2019); of the outcome p,
--e p ln p bounds the odds (Sellke, Bayarri and Berger 2001). Nothing here is tuned, and nothing but training regions is
-needed.
+p-values p of "this is one of them", and -e p ln p bounds the odds for it (Sellke, Bayarri and Berger 2001). Nothing
+here is tuned, and nothing but training regions is needed.
 
 Legend: N regions, M training regions, C features, A directions, Q quantiles.
 """
@@ -58,21 +56,12 @@ class Familiarity(nn.Module):
         left = (features.square().sum(-1) - along.square().sum(-1)).clamp(min=0)
         return ((along / self.spread).square().sum(-1) + left / self.rest) / features.shape[-1]
 
-    def chance(self, features: Tensor) -> Tensor:
-        """Return (N,) in (0, 1): the share of the training regions that are farther than features (N, C)."""
+    def forward(self, features: Tensor) -> Tensor:
+        """Return (N,) in (0, 1]: 1 for what more than a third of the training regions were farther than."""
         low, high = self.quantiles[:-1], self.quantiles[1:]
         # between two quantiles in proportion, so that rounding does not jump
         passed = ((self.distance(features)[:, None] - low) / (high - low).clamp(min=1e-6)).clamp(
             0, 1
         )
-        return (1 - passed.sum(-1) / (QUANTILES - 1)).clamp(min=0.5 / QUANTILES)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Return (N,) in (0, 1], the same for all regions of a picture: 1 if they are as usual as most are.
-
-        Args:
-            features: (N, C) of the picture's regions.
-        """
-        chance = self.chance(features)
-        chance = chance.reciprocal().mean(0, keepdim=True).reciprocal().expand_as(chance)
+        chance = (1 - passed.sum(-1) / (QUANTILES - 1)).clamp(min=0.5 / QUANTILES)
         return torch.where(chance < 1 / math.e, -math.e * chance * chance.log(), 1.0)

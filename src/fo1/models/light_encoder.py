@@ -172,10 +172,10 @@ class LightEncoder(KeepsPrecision):
         return chance.clamp(0, 1).split(self.evidence_widths, dim=-1)
 
     def familiar(self, pooled: Tensor) -> Tensor | None:
-        """Return (N,) in (0, 1] how much a picture looks like those that were learned from; None if it does not tell.
+        """Return (N,) in (0, 1] how much regions look like those that the model learned from; None if it does not tell.
 
         Args:
-            pooled: (N, width) of the picture's regions, of which the means count.
+            pooled: (N, width), of which the means count.
         """
         if self.familiarity is None:
             return None

@@ -221,8 +221,7 @@ class FO1ForConditionalGeneration(KeepsBuffers, PreTrainedModel, GenerationMixin
         if not read_out or not wanted:
             return RegionEmbeddings(features, encoder.project(features), ())
         own = torch.cat(list(pooled))
-        told = [encoder.auxiliary.familiar(regions) for regions in pooled]
-        familiar = None if any(one is None for one in told) else torch.cat(told)
+        familiar = encoder.auxiliary.familiar(own)
         return RegionEmbeddings(features, encoder.project(features), read_out(own), familiar)
 
     def fuse(
