@@ -23,7 +23,7 @@ HOST_PIXELS = (56 * 56, 224 * 224)  # what the host sees of a picture, at least 
 MATCH, MISS = 0.55, 0.4  # IoU from which a region is the thing, and under which it is not
 TURNS = {
     "describe": 2,
-    "detect": 2,
+    "detect": 4,
     "count": 1,
     "is": 1,
     "refer": 2,
@@ -31,7 +31,7 @@ TURNS = {
     "relate": 2,
 }
 """How often each kind of turn is drawn."""
-TURNS_PER_SCENE = 5
+TURNS_PER_SCENE = 6
 DETECTED = 4  # names of things in one question at most; beside them fewer of nothing
 IN_VAIN = 8  # names of nothing that a copying sample asks, beside all that there are
 MOST_AT_ONCE = 8  # of them in one question

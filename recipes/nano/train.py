@@ -82,8 +82,8 @@ STAGES = (
     ),
     Stage(
         name="perception",
-        learns={**REGIONS, "language_model": 6e-4, "vision": 6e-4},
-        steps=500,
+        learns={**REGIONS, "language_model": 1e-3, "vision": 6e-4},
+        steps=1500,
         batch=12,
         losses={"lm": 1.0, "score": 0.5, **OF_REGIONS},
     ),
