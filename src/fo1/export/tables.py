@@ -1,7 +1,8 @@
 """JSON lines and Parquet: a row per picture.
 
     {"image": "a/cup.jpg", "width": 640, "height": 427,
-     "detections": [{"label": "cup", "box": [x1, y1, x2, y2], "score": 0.93, "region": 3}]}
+     "detections": [{"label": "cup", "box": [x1, y1, x2, y2], "score": 0.93, "region": 3,
+                     "proposal_score": 0.9, "model_score": 0.96}]}
 
 Boxes are xyxy pixels of the picture; a region is the number of the proposed box.
 """
@@ -50,6 +51,8 @@ def export_parquet(folder: Path, names: Sequence[str]) -> Iterator[Write]:
             ("box", arrow.list_(number)),
             ("score", number),
             ("region", whole),
+            ("proposal_score", number),
+            ("model_score", number),
         ]
     )
     columns = [("image", arrow.string()), ("width", whole), ("height", whole)]

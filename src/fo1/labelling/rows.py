@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from fo1.errors import InputError, short_name
 from fo1.formats.beside import written_beside
@@ -116,7 +117,15 @@ def as_detections(row: Row) -> Detections:
         scores=np.array([one["score"] for one in found], np.float32),
         regions=np.array([one["region"] for one in found], np.int64),
         image_size=(row["height"], row["width"]),
+        proposal_scores=_known(found, "proposal_score"),
+        model_scores=_known(found, "model_score"),
     )
+
+
+def _known(found: Sequence[Row], name: str) -> npt.NDArray[np.float32] | None:
+    """Return one score of all detections; None where it is not told."""
+    told = [one[name] for one in found if name in one]
+    return np.array(told, np.float32) if len(told) == len(found) else None
 
 
 def _damaged(path: Path) -> InputError:
