@@ -158,6 +158,7 @@ class Load:
         self.wrong: list[str] = []
         self.broken: list[str] = []
         self.texts_apart = 0
+        self.passed = 0.0
 
     async def client(self, number: int, end: float) -> None:
         """Ask one after another."""
@@ -273,6 +274,7 @@ def main() -> int:
         end = time.monotonic() + options.seconds
         clients = [load.client(number, end) for number in range(options.clients)]
         await asyncio.gather(watch(server.pid, seen, end), *clients)
+        load.passed = time.monotonic() - begun
         print(
             urllib.request.urlopen(f"{url}/metrics")
             .read()
@@ -290,7 +292,6 @@ def main() -> int:
     answered = time.monotonic()
     status = server.wait(600)  # what clients that left had begun is ended first
     ended = time.monotonic() - answered
-    passed = min(time.monotonic() - begun, options.seconds)
     times = np.array([t for own in load.seconds.values() for t in own])
     if not len(times):
         print(
@@ -300,7 +301,7 @@ def main() -> int:
     half = seen[len(seen) // 2 :]
     report = {
         "answers": len(times),
-        "answers_per_second": round(len(times) / passed, 2),
+        "answers_per_second": round(len(times) / load.passed, 2),
         "p50": round(float(np.percentile(times, 50)), 3),
         "p99": round(float(np.percentile(times, 99)), 3),
         "by_verb": {
