@@ -1,6 +1,8 @@
 """The README's code runs, its commands exist, its links lead somewhere, its comments are true."""
 
+import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,19 @@ def test_every_command_line_is_understood(capsys: pytest.CaptureFixture[str]) ->
     for verb in verbs:
         assert main([verb, "--help"]) == 0
     capsys.readouterr()
+
+
+def test_the_labelling_command_works(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """On the photographs of the checkout, into a folder of the test's own."""
+    (line,) = re.findall(r"^    fo1 (label examples.*)$", README, re.M)
+    words = shlex.split(line)
+    words[words.index("--out") + 1] = str(tmp_path)
+    monkeypatch.chdir(ROOT)
+    assert main([*words, "--processes", "1"]) == 0
+    table = json.loads((tmp_path / "coco.json").read_text())
+    assert "coffee.jpg" in {one["file_name"] for one in table["images"]}
+    assert {one["category_id"] for one in table["annotations"]} >= {1}
+    assert (tmp_path / "yolo/labels/coffee.txt").read_text()
 
 
 def test_what_installs_comes_from_the_checkout() -> None:
