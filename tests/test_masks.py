@@ -160,12 +160,12 @@ def test_detections_carry_masks() -> None:
     bare = Detections(found.boxes, found.labels, found.scores, found.regions, (10, 10))
     assert found != bare
     arrays: Any = found.masks.to_array()
-    assert found == Detections(*(getattr(bare, name) for name in FIELDS), arrays)
+    assert found == Detections(*(getattr(bare, name) for name in FIELDS), masks=arrays)
     assert Detections.merge([found, bare]).masks is None
     assert found.to_dicts()[1]["mask"] == found.masks.to_rle()[1]
     assert "mask" not in bare.to_dicts()[0]
     with pytest.raises(InputError, match=r"got 1 masks .* for 2 boxes"):
-        Detections(bare.boxes, ("a", "b"), [1, 1], [0, 1], (10, 10), found.masks[:1])
+        Detections(bare.boxes, ("a", "b"), [1, 1], [0, 1], (10, 10), masks=found.masks[:1])
 
 
 def test_masks_go_to_supervision_and_back() -> None:

@@ -114,6 +114,7 @@ def _written(scene: Scene, drafted: bool) -> np.ndarray:
     grammars = [Grammar(engine.markup, count) for _ in rows]
     labels = [engine.processor.token_ids(name) for name in scene.names]
     drafters = [Drafter(g, [label]) for g, label in zip(grammars, labels, strict=True)]
+    ids = engine._ids_of(rows)
     written = decode(
         engine.model,
         grammars=grammars,
@@ -121,10 +122,10 @@ def _written(scene: Scene, drafted: bool) -> np.ndarray:
         max_new_tokens=3 * count,
         ends=engine.markup.ends,
         pad=engine.processor.tokenizer.pad_token_id,
-        **engine._behind_prefix(rows),
+        **engine._behind_prefix(rows, ids),
     )
     scores = np.zeros((count, len(scene.names)), np.float32)
-    for column, text in enumerate(map(engine._text, written)):
+    for column, text in enumerate(map(engine._text, written, map(len, ids))):
         answer = parse_answer(text.text, count)
         for cited, chance in zip(answer.citations, text.chances, strict=True):
             scores[cited.region, column] = max(scores[cited.region, column], chance)

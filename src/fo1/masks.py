@@ -89,6 +89,8 @@ class Masks:
         if array.ndim != 3:
             raise InputError(f"masks: got shape {array.shape}, need (N, height, width)")
         _, height, width = array.shape
+        if not height * width:
+            raise InputError(f"masks: got shape {array.shape}; give masks of a picture's size")
         flat = array.transpose(0, 2, 1).reshape(-1, height * width)
         if array.dtype != np.bool_:
             strange = flat[(flat != 0) & (flat != 1)]

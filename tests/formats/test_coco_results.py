@@ -19,7 +19,7 @@ def detections() -> Detections:
     masks[1, 5:19, 10:29] = True
     masks[1, 5:12, 10:20] = False  # an L
     own = Masks.from_array(masks)
-    return Detections(own.boxes(), ("cup", "cat"), [0.91, 0.5], [0, 1], (20, 30), own)
+    return Detections(own.boxes(), ("cup", "cat"), [0.91, 0.5], [0, 1], (20, 30), masks=own)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

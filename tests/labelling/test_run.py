@@ -258,6 +258,26 @@ def test_label_files_that_two_pictures_would_share(work: Work, tmp_path: Path) -
             check_formats(run.pictures, ("coco", "voc"))
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("images/1.png", "lies in a folder called images"),
+        ("a\nb.png", "cannot stand in yolo's list"),
+    ],
+)
+def test_pictures_that_readers_of_yolo_would_not_find(
+    name: str, words: str, work: Work, tmp_path: Path
+) -> None:
+    path = tmp_path / "p" / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"")
+    (tmp_path / "p/other.png").write_bytes(b"")
+    with begin(work, tmp_path / "p") as run:
+        check_formats(run.pictures, ("coco", "labelme", "voc"))
+        with pytest.raises(InputError, match=words):
+            check_formats(run.pictures, ("coco", "yolo"))
+
+
 class Dead:
     exitcode = -signal.SIGTERM
 

@@ -51,6 +51,13 @@ def test_a_box_shaped_mask_is_its_box_and_an_l_is_not(loaded: FO1, picture: Any)
         torch.testing.assert_close(features(under), features(plain), atol=2e-5, rtol=1e-5)
 
 
+def test_no_masks_are_no_regions(picture: Any) -> None:
+    none = np.zeros((0, HEIGHT, WIDTH), bool)
+    assert len(FO1.from_pretrained().encode(picture, masks=none)) == 0
+    with pytest.raises(InputError, match="of a picture's size"):
+        FO1.from_pretrained().encode(picture, masks=np.zeros((1, 0, 0), bool))
+
+
 @pytest.mark.parametrize("confidence", [None, np.float32([0.5])])
 def test_masks_of_supervision_count(confidence: Any, loaded: FO1, picture: Any) -> None:
     found = SimpleNamespace(

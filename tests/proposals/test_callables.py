@@ -27,7 +27,7 @@ BOXES = [[1, 2, 9, 8], [3, 3, 30, 20]]
 )
 def test_what_a_function_may_return(returned, scores, labels) -> None:
     def mine(image: Image.Image):
-        assert image is PICTURE
+        assert np.array_equal(image, PICTURE)
         return returned
 
     proposer = as_proposer(mine)
@@ -55,6 +55,17 @@ def test_boxes_of_supervision() -> None:
     found = as_proposals(full, "mine")
     assert (found.scores.tolist(), found.labels, found.source) == ([0.5, 0.25], ("a", "b"), "mine")
     assert len(as_proposals(supervision.Detections.empty(), "mine")) == 0
+
+
+def test_a_function_may_draw_on_what_it_sees() -> None:
+    picture = Image.new("RGB", (20, 10), "white")
+
+    def draws(image: Image.Image) -> list[list[float]]:
+        image.paste("black", (0, 0, 20, 10))
+        return [[0, 0, 9, 9]]
+
+    CallableProposer(draws).propose(picture)
+    assert picture.getpixel((0, 0)) == (255, 255, 255)
 
 
 def test_a_callable_object_is_called_by_its_class_or_as_it_says() -> None:

@@ -106,6 +106,9 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("detect", {"queries": ["cat"], "boxes": [[0, 0, 9, 9]] * 1_001}, "invalid_boxes"),
     ("detect", {"queries": ["cat"], "proposer": "grid"}, "invalid_boxes"),
     ("detect", {"queries": ["cat"], "boxes": None, "proposer": "oracle"}, "invalid_body"),
+    # No client makes the server read a folder or fetch a model.
+    ("detect", {"queries": ["cat"], "boxes": None, "proposer": "owner/model"}, "invalid_body"),
+    ("detect", {"queries": ["cat"], "boxes": None, "proposer": "/"}, "invalid_body"),
     ("describe", {"regions": [7]}, "invalid_query"),
     ("describe", {"regions": [-1]}, "invalid_body"),
     ("describe", {"regions": [1.5]}, "invalid_body"),

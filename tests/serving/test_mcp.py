@@ -111,5 +111,26 @@ def test_messages_that_are_none(loaded: FO1, line: str, code: int) -> None:
     assert good["id"] == 9
 
 
+def test_a_call_that_fails_inside_ends_no_other(loaded: FO1, picture: Image.Image) -> None:
+    out = io.StringIO()
+    lines = [
+        {
+            "id": 1,
+            "method": "tools/call",
+            "params": {"name": "detect", "arguments": {"image": "a"}},
+        },
+        {"id": 2, "method": "ping"},
+    ]
+
+    def broken() -> FO1:
+        raise ZeroDivisionError("secret")
+
+    mcp.run(broken, io.StringIO("".join(f"{json.dumps(line)}\n" for line in lines)), out)
+    first, second = map(json.loads, out.getvalue().splitlines())
+    assert first["error"]["code"] == -32603
+    assert "secret" not in first["error"]["message"]
+    assert second == {"jsonrpc": "2.0", "id": 2, "result": {}}
+
+
 def test_answers_to_nothing_are_passed_over(loaded: FO1) -> None:
     assert talk(loaded, {"id": 1, "result": {}}, "", "  ") == []

@@ -60,7 +60,7 @@ def test_scenes_are_made_once_and_kept_while_there_is_room(loaded: FO1, monkeypa
     plain = loaded.engine.encode
     monkeypatch.setattr(
         "fo1.pipeline.engine.Engine.encode",
-        lambda _, image, boxes: made.append(image) or plain(image, boxes),
+        lambda _, image, boxes, masks: made.append(image) or plain(image, boxes, masks),
     )
     worker = Worker(loaded, LARGE)
     worker.answer([job(upload()), job(upload()), job(upload(), boxes=BOXES[:1])])

@@ -173,6 +173,10 @@ def _serve(arguments: Arguments) -> int:
 def _mcp(arguments: Arguments, out: TextIO) -> int:
     from fo1.cli.serve import be_a_tool
 
+    if isinstance(sys.stdin, TextIOWrapper):
+        sys.stdin.reconfigure(
+            encoding="utf-8", errors="replace"
+        )  # what is no UTF-8 is no JSON either
     be_a_tool(arguments, sys.stdin, out)
     return OK
 

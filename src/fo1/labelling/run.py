@@ -18,13 +18,14 @@ for byte, whatever was killed and however many processes there were.
 
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import fo1
-from fo1.errors import InputError
+from fo1.errors import InputError, short_name
 from fo1.export import FILE_PER_PICTURE, LabelledPicture, export
 from fo1.formats.beside import sweep, write_beside, written_beside
 from fo1.formats.hashes import hash_model
@@ -38,6 +39,9 @@ from fo1.labelling.rows import PARTS, Tally, all_rows, as_detections, tally
 from fo1.labelling.summary import Counts, Sample
 from fo1.pipeline.loading import PACKAGED, find_model
 from fo1.visualize import save_picture
+
+_NO_LINE = re.compile(r"[\r\n\ud800-\udfff]")
+"""What a line of UTF-8 cannot hold; names that are no UTF-8 have surrogates."""
 
 BROKEN, SUMMARY, SHEET = "broken.jsonl", "summary.json", "contact_sheet.jpg"
 
@@ -110,11 +114,21 @@ def begin(work: Work, source: Path, *, base: Path | None = None) -> Iterator[Run
 
 
 def check_formats(pictures: PictureList, formats: Sequence[str]) -> None:
-    """Check that each picture has a file of its own in the formats that name them after it.
+    """Check that each picture has a file of its own in the formats that name them after it, and is found by it.
 
     Raises:
-        InputError: two pictures would share one.
+        InputError: two pictures would share one, or readers of YOLO would look elsewhere.
     """
+    for one in pictures if "yolo" in formats else ():
+        if "images" in one.name.split("/")[:-1]:
+            raise InputError(
+                f"{short_name(one.name)} lies in a folder called images, and readers of yolo look for its "
+                "labels beside that; give that folder itself, or choose another format"
+            )
+        if _NO_LINE.search(one.name):
+            raise InputError(
+                f"{one.name!r} cannot stand in yolo's list of pictures; rename it, or choose another format"
+            )
     chosen = [name for name in formats if name in FILE_PER_PICTURE]
     shared = shared_label_files(pictures) if chosen else None
     if shared is not None:

@@ -222,7 +222,7 @@ def middle_of(boxes: Tensor, masks: Tensor | None) -> tuple[Tensor, Tensor | Non
     rim = int(masks.shape[-1] * (1 - MIDDLE) / 2)
     inner = masks[:, rim:-rim, rim:-rim]  # (N, M/2, M/2)
     hollow = cover(inner) == 0
-    coarser = F.avg_pool2d(masks, 2)
+    coarser = masks.unflatten(2, (-1, 2)).unflatten(1, (-1, 2)).mean((2, 4))
     return (
         torch.where(hollow[:, None], boxes, middle),
         torch.where(hollow[:, None, None], coarser, inner),

@@ -67,7 +67,8 @@ class CallableProposer:
             BoxError: its boxes are malformed.
             InputError: it returned something else, or scores or labels that do not fit.
         """
-        return as_proposals(self.function(image), self.name)
+        # A function that draws on what it sees must not change what is judged.
+        return as_proposals(self.function(image.copy()), self.name)
 
 
 def as_proposer(given: Proposer | ProposingFunction) -> Proposer:

@@ -26,7 +26,7 @@ from fo1.visualize import draw
 VERSIONS: Final = ("2025-06-18", "2025-03-26", "2024-11-05")
 """Of the protocol, newest first."""
 
-_PARSE, _INVALID, _UNKNOWN, _PARAMS = -32700, -32600, -32601, -32602
+_PARSE, _INVALID, _UNKNOWN, _PARAMS, _INTERNAL = -32700, -32600, -32601, -32602, -32603
 _IMAGE = {"type": "string", "description": "path of a picture file, or a data URL"}
 _BOXES = {
     "type": "array",
@@ -96,6 +96,9 @@ def respond(load: Callable[[], FO1], line: str) -> dict[str, Any] | None:
         result = _result(load, message["method"], message.get("params") or {})
     except _Refused as error:
         told = {"code": error.code, "message": str(error)}
+        return {"jsonrpc": "2.0", "id": number, "error": told}
+    except Exception as error:  # one call that fails must not end the others
+        told = {"code": _INTERNAL, "message": f"{type(error).__name__}; please report it"}
         return {"jsonrpc": "2.0", "id": number, "error": told}
     return None if number is None else {"jsonrpc": "2.0", "id": number, "result": result}
 

@@ -6,7 +6,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from fo1.errors import short_name
 from fo1.prompts import Detail, Task
-from fo1.proposals import check_name, names
+from fo1.proposals import names
 
 # One problem is enough: a body of a million wrong items must not become a million problems.
 Box: TypeAlias = Annotated[
@@ -18,8 +18,17 @@ Box: TypeAlias = Annotated[
         description="x1, y1, x2, y2 in pixels of the picture",
     ),
 ]
+
+
+def _check_named(name: str) -> str:
+    """Return the name of a proposer that is part of the package: clients name no folders and no hub ids."""
+    if name not in names():
+        raise ValueError(f"unknown proposer; choose one of: {', '.join(names())}")
+    return name
+
+
 Proposer: TypeAlias = Annotated[
-    str, AfterValidator(check_name), Field(json_schema_extra={"enum": list(names())})
+    str, AfterValidator(_check_named), Field(json_schema_extra={"enum": list(names())})
 ]
 Region: TypeAlias = Annotated[int, Field(ge=0, lt=10**18)]
 Query: TypeAlias = Annotated[str, Field(min_length=1)]

@@ -28,7 +28,7 @@ class LlavaOnevision(Llava):
                 f"the class tokens of a {config.vision_config.model_type} have no place among tiles; "
                 "set vision_feature_select_strategy to 'default'"
             )
-        found, need = fitted.image_grid_pinpoints, config.image_grid_pinpoints
+        found, need = getattr(fitted, "image_grid_pinpoints", ()), config.image_grid_pinpoints
         if [list(one) for one in found] != [list(one) for one in need]:
             raise InputError(
                 f"the image processor knows {len(found)} grids of tiles, but the host was built for "
