@@ -52,6 +52,12 @@ def test_what_a_run_writes_is_none_of_its_pictures(tmp_path: Path) -> None:
     assert names(tmp_path, out=tmp_path / "out") == ["a.png"]
 
 
+def test_the_folder_of_the_pictures_is_not_that_of_the_run(tmp_path: Path) -> None:
+    make(tmp_path, "a.png")
+    with pytest.raises(InputError, match="is the folder of the pictures; give another"):
+        listed(tmp_path, out=tmp_path)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="links need a privilege")
 def test_linked_folders_are_walked_once(tmp_path: Path) -> None:
     make(tmp_path, "p/a/x.png", "far/y.png")

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from multiprocessing import Pipe
 from pathlib import Path
@@ -14,7 +15,8 @@ import pytest
 import torch
 
 from fo1.errors import CheckpointError, InputError
-from fo1.labelling.labeller import Labeller, LabellingError, Work
+from fo1.labelling.labeller import Labeller, LabellingError, Work, _ahead
+from fo1.labelling.pictures import Picture
 from fo1.labelling.processes import _receive, label_in_processes, usual_count
 from fo1.labelling.rows import Tally
 from fo1.labelling.run import Run, begin, check_formats, finish, label
@@ -276,6 +278,35 @@ def test_pictures_that_readers_of_yolo_would_not_find(
         check_formats(run.pictures, ("coco", "labelme", "voc"))
         with pytest.raises(InputError, match=words):
             check_formats(run.pictures, ("coco", "yolo"))
+
+
+def test_a_folder_of_somebody_else_is_left_alone(photos: Path, work: Work) -> None:
+    (work.out / "yolo").mkdir(parents=True)
+    (work.out / ".hidden").touch()
+    (work.out / "pictures.jsonl.host.3.new").touch()
+    with pytest.raises(
+        InputError, match="out holds yolo and no run of fo1 label; give --out a new"
+    ):
+        go(work, photos)
+    (work.out / "yolo").rmdir()
+    with begin(work, photos) as run:
+        assert len(run.missing) == COUNT + 2
+
+
+def test_one_batch_is_read_ahead_and_no_more(
+    photos: Path, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+    monkeypatch.setattr("fo1.labelling.labeller.load_image", lambda path: read.append(path) or path)
+    pictures = [Picture(f"{number}.png", number) for number in range(20)]
+    seen = 0
+    for places, images in _ahead(replace(work, batch_size=3), pictures, range(20)):
+        assert list(places) == list(range(seen, min(20, seen + 3)))
+        assert images == [work.root / pictures[place].name for place in places]
+        seen += len(places)
+        time.sleep(0.01)
+        assert seen <= len(read) <= seen + 3
+    assert len(read) == 20
 
 
 class Dead:

@@ -49,13 +49,16 @@ def folder_written_beside(path: Path) -> Iterator[Path]:
 
 def sweep(folder: Path) -> None:
     """Remove what processes that were killed left beside in a folder."""
-    for left in folder.iterdir():
-        if not _LEFT.fullmatch(left.name):
-            continue
+    for left in filter(is_left, folder.iterdir()):
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
         else:
             left.unlink(missing_ok=True)
+
+
+def is_left(path: Path) -> bool:
+    """Return whether a name is one under which something is written beside."""
+    return _LEFT.fullmatch(path.name) is not None
 
 
 def _beside(path: Path, ending: str) -> Path:

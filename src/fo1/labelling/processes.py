@@ -8,8 +8,10 @@ import logging
 import multiprocessing
 import os
 import signal
+import threading
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -68,7 +70,8 @@ def label_in_processes(work: Work, shards: Iterator[Shard], count: int) -> Itera
                 break
             ours, theirs = context.Pipe()
             process = context.Process(target=_serve, args=(work, rank, theirs), daemon=True)
-            process.start()
+            with _deaf():
+                process.start()
             theirs.close()  # so that its end is seen
             running[ours] = process
             ours.send(shard)
@@ -116,9 +119,23 @@ def _ending(code: int | None) -> str:
     return f"status {code}"
 
 
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Let processes that are started ignore Ctrl-C, which goes to all; the first one ends the others."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        if before is not None:  # one that Python did not set can't be put back
+            signal.signal(signal.SIGINT, before)
+
+
 def _serve(work: Work, rank: int, connection: Connection) -> None:
     """Label what the parent sends until it sends nothing more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the parent ends the others
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it was not inherited
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
     set_threads()

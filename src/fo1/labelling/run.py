@@ -27,9 +27,9 @@ from pathlib import Path
 import fo1
 from fo1.errors import InputError, short_name
 from fo1.export import FILE_PER_PICTURE, LabelledPicture, export
-from fo1.formats.beside import sweep, write_beside, written_beside
+from fo1.formats.beside import is_left, sweep, write_beside, written_beside
 from fo1.formats.hashes import hash_model
-from fo1.formats.run_settings import check_settings, lock, make_folder, unwritable
+from fo1.formats.run_settings import SETTINGS, check_settings, lock, make_folder, unwritable
 from fo1.labelling.contact_sheet import MOST, contact_sheet
 from fo1.labelling.labeller import Work
 from fo1.labelling.pictures import PICTURES, PictureList, list_pictures, shared_label_files
@@ -78,6 +78,7 @@ def begin(work: Work, source: Path, *, base: Path | None = None) -> Iterator[Run
     """
     out, model = Path(os.path.abspath(work.out)), find_model(work.model)
     make_folder(out)
+    _check_new(out)
     try:
         with written_beside(out / PICTURES) as file:
             pictures = list_pictures(source, out, file, base=base, batch_size=work.batch_size)
@@ -111,6 +112,22 @@ def begin(work: Work, source: Path, *, base: Path | None = None) -> Iterator[Run
         name = str(model.absolute()) if folder else work.model
         work = replace(work, out=out, root=pictures.root, model=name)
         yield Run(work, pictures, found, tuple(missing))
+
+
+def _check_new(out: Path) -> None:
+    """Check that a folder that is no run's is empty: exports take the place of what has their names.
+
+    Raises:
+        InputError: it is not.
+    """
+    if (out / SETTINGS).exists():
+        return
+    for path in out.iterdir():
+        if not path.name.startswith(".") and not is_left(path):
+            raise InputError(
+                f"{short_name(str(out))} holds {short_name(path.name)} and no run of fo1 label; "
+                "give --out a new folder"
+            )
 
 
 def check_formats(pictures: PictureList, formats: Sequence[str]) -> None:

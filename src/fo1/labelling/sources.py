@@ -58,6 +58,8 @@ def find_entries(source: Path, base: Path | None, *, leave_out: Path) -> Found:
     if source.is_dir():
         if base is not None:
             raise InputError(f"{name} is a folder, whose pictures lie in it; leave --pictures out")
+        if os.path.realpath(source) == os.path.realpath(leave_out):
+            raise InputError(f"--out {name} is the folder of the pictures; give another")
         walked = _walk(os.path.abspath(source), os.path.realpath(leave_out))
         return Found(Path(os.path.abspath(source)), _some(walked, f"{name} holds no picture files"))
     if not source.exists():
