@@ -16,8 +16,8 @@ import torch
 
 from fo1.errors import CheckpointError, InputError
 from fo1.labelling.labeller import Labeller, LabellingError, Work, _ahead
-from fo1.labelling.pictures import Picture
-from fo1.labelling.processes import _receive, label_in_processes, usual_count
+from fo1.labelling.pictures import Picture, Shard
+from fo1.labelling.processes import _receive, _send, label_in_processes, usual_count
 from fo1.labelling.rows import Tally
 from fo1.labelling.run import Run, begin, check_formats, finish, label
 from fo1.pipeline import FO1
@@ -324,8 +324,9 @@ def test_what_processes_say(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CheckpointError, match="no weights"):
         _receive(ours, Dead())  # type: ignore[arg-type]
     theirs.close()
-    with pytest.raises(LabellingError, match="ended with SIGTERM; the same command goes on"):
-        _receive(ours, Dead())  # type: ignore[arg-type]
+    for say in (_receive, lambda *who: _send(*who, Shard(0, 0, 1))):
+        with pytest.raises(LabellingError, match="ended with SIGTERM; the same command goes on"):
+            say(ours, Dead())  # type: ignore[arg-type]
 
 
 def test_without_shards_no_process_starts(work: Work) -> None:

@@ -74,7 +74,7 @@ def label_in_processes(work: Work, shards: Iterator[Shard], count: int) -> Itera
                 process.start()
             theirs.close()  # so that its end is seen
             running[ours] = process
-            ours.send(shard)
+            _send(ours, process, shard)
         while running:
             for ready in wait(list(running)):
                 assert isinstance(ready, Connection)
@@ -84,7 +84,7 @@ def label_in_processes(work: Work, shards: Iterator[Shard], count: int) -> Itera
                     continue
                 shard = next(shards, None)
                 if shard is not None:
-                    ready.send(shard)
+                    _send(ready, running[ready], shard)
                     continue
                 ready.close()
                 running.pop(ready).join()
@@ -95,19 +95,30 @@ def label_in_processes(work: Work, shards: Iterator[Shard], count: int) -> Itera
             connection.close()
 
 
+def _send(connection: Connection, process: BaseProcess, shard: Shard) -> None:
+    try:
+        connection.send(shard)
+    except ConnectionError as error:
+        raise _died(process) from error
+
+
 def _receive(connection: Connection, process: BaseProcess) -> Tally | None:
     """Return what a process says: what a batch adds, or None where it wants another shard."""
     try:
         told = connection.recv()
     except (EOFError, ConnectionError) as error:
-        process.join()
-        raise LabellingError(
-            f"a labelling process ended with {_ending(process.exitcode)}; the same command goes on "
-            "where it was; if memory was short, give fewer --processes or a smaller --batch-size"
-        ) from error
+        raise _died(process) from error
     if isinstance(told, BaseException):
         raise told
     return told
+
+
+def _died(process: BaseProcess) -> LabellingError:
+    process.join()
+    return LabellingError(
+        f"a labelling process ended with {_ending(process.exitcode)}; the same command goes on "
+        "where it was; if memory was short, give fewer --processes"
+    )
 
 
 def _ending(code: int | None) -> str:
