@@ -66,6 +66,14 @@ def test_linked_folders_are_walked_once(tmp_path: Path) -> None:
     assert names(tmp_path / "p") == ["a/x.png", "far/y.png"]
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_is_no_picture_and_a_dead_link_is_told_later(tmp_path: Path) -> None:
+    make(tmp_path, "p/1.png")
+    os.mkfifo(tmp_path / "p/2.png")
+    (tmp_path / "p/3.png").symlink_to(tmp_path / "gone.png")
+    assert names(tmp_path / "p") == ["1.png", "3.png"]
+
+
 def test_lists_name_pictures(tmp_path: Path) -> None:
     lists = {
         "l.txt": "\ufeffb/1.png\n\n  a.png \nb/1.png\n",

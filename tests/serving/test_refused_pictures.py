@@ -335,6 +335,7 @@ def test_base64_of_several_alphabets(client: TestClient, picture: Image.Image) -
         base64.urlsafe_b64encode(data).decode(),
         base64.b64encode(data).decode().rstrip("="),
         base64.b64encode(data).decode() + "\n",
+        base64.encodebytes(data).decode(),
     ):
         assert client.post("/v1/ground", json={"image": text, "boxes": []}).status_code == 200
     refused(client.post("/v1/ground", json={"image": "A" * 41}), 400, "invalid_image")

@@ -113,7 +113,9 @@ def _walk(top: str, leave_out: str) -> Iterator[Entry]:
             ) from error
         waiting += [path for _, path, folder in reversed(inside) if folder]
         for name, path, is_folder in inside:
-            if not is_folder and name.lower().endswith(PICTURE_SUFFIXES):
+            if is_folder or not name.lower().endswith(PICTURE_SUFFIXES):
+                continue
+            if os.path.isfile(path) or not os.path.exists(path):  # no pipe, on which reading waits
                 yield Entry(path)
 
 

@@ -20,7 +20,7 @@ FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 """Kinds of files that are taken; a JPEG may be MPO, as telephones make it, with a second picture behind it."""
 
 _REMOTE = re.compile(r"https?://", re.IGNORECASE)
-_BASE64 = re.compile(r"[A-Za-z0-9+/_-]+=*\s*")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_\s-]++=*+\s*")  # in one line or many; never goes back
 _NEED = "send a data URL, data:image/jpeg;base64,..., or the base64 alone"
 
 
