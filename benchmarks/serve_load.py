@@ -314,8 +314,7 @@ def main() -> int:
         "chats_worded_otherwise": load.texts_apart,
         "broken": load.broken[:5],
         "memory_mib": {
-            "begin": round(seen[0][0]),
-            "half": round(half[0][0]),
+            "by_tenth": [round(seen[len(seen) * part // 10][0]) for part in range(10)],
             "end": round(seen[-1][0]),
             "peak": round(max(one[0] for one in seen)),
         },

@@ -69,6 +69,8 @@ def create_service(
     gauge = metrics.gauge
     gauge("fo1_waiting", "Jobs that no batch has taken yet.", lambda: batcher.waiting)
     gauge("fo1_scenes_bytes", "What kept scenes take.", lambda: worker.cache.num_bytes)
+    memory = model.engine.memory
+    gauge("fo1_memory_bytes", "What the engine keeps of them.", lambda: memory.num_bytes)
     gauge("fo1_scene_hits_total", "Scenes that were kept.", lambda: worker.hits, "counter")
     gauge("fo1_scene_misses_total", "Scenes that were made.", lambda: worker.misses, "counter")
     return Service(
